@@ -1,0 +1,9 @@
+//! bondflow settles the debt of a slashed Mostro bond.
+
+pub mod config;
+pub mod engine;
+pub mod lnd;
+pub mod nostr;
+pub mod payout;
+pub mod sandbox;
+pub mod store;

@@ -1,0 +1,3 @@
+//! payout
+
+pub mod policy;
