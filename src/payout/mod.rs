@@ -1,3 +1,4 @@
 //! payout
 
 pub mod policy;
+pub mod tables;
