@@ -1,4 +1,5 @@
 //! payout
 
+pub mod messages;
 pub mod policy;
 pub mod tables;
