@@ -4,3 +4,4 @@ pub mod fees;
 pub mod gate;
 pub mod millionths;
 pub mod split;
+pub mod verdict;
