@@ -40,6 +40,8 @@ fn key(byte: u8) -> (SecretKey, PublicKey) {
     (secret, secret.public_key(&Secp256k1::new()))
 }
 
+type Edit = fn(&mut RawBolt11Invoice);
+
 /// An invoice that passes, with single things to spoil.
 struct Draft {
     currency: Currency,
@@ -48,7 +50,7 @@ struct Draft {
     expiry: u64,
     cltv: u64,
     signer: u8,
-    edit: fn(&mut RawBolt11Invoice),
+    edit: Edit,
 }
 
 fn draft() -> Draft {
@@ -388,7 +390,7 @@ fn the_final_cltv_delta_is_bounded() {
 
 #[test]
 fn features_that_lnd_cannot_meet() {
-    let cases: [(fn(&mut RawBolt11Invoice), Option<InvoiceDefect>); 13] = [
+    let cases: [(Edit, Option<InvoiceDefect>); 13] = [
         (|raw| set_features(raw, &[9, 15]), None),
         (|raw| set_features(raw, &[8, 14, 16, 48]), None),
         (|raw| set_features(raw, &[9, 15, 25, 57, 101, 263]), None),
@@ -444,7 +446,7 @@ fn features_that_lnd_cannot_meet() {
 
 #[test]
 fn fields_missing_or_doubled() {
-    let cases: [(fn(&mut RawBolt11Invoice), InvoiceDefect); 6] = [
+    let cases: [(Edit, InvoiceDefect); 6] = [
         (
             |raw| drop_field(raw, |field| matches!(field, TaggedField::PaymentSecret(_))),
             InvoiceDefect::NoPaymentSecret,
