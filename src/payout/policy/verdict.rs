@@ -8,28 +8,18 @@
 //! - Each send carries a macaroon that dies at `send_valid_until`. After that second, plus a margin for clocks that
 //!   disagree, a send that has not arrived never will, wherever it was delayed.
 
-use sha2::{Digest, Sha256};
+mod observation;
+mod outcome;
+
 use thiserror::Error;
+
+pub use observation::{
+    Circumstances, FailureReason, Ledger, Observation, PaymentStatus, Preimage, Refusal,
+};
+pub use outcome::{Doubt, Next, Verdict};
 
 /// The margin between lnd's clock and this daemon's that is waited for after `send_valid_until`, in seconds.
 pub const SKEW_MARGIN_SECS: i64 = 120;
-
-/// A preimage that lnd showed. Never printed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Preimage(pub [u8; 32]);
-
-impl Preimage {
-    /// Whether this is the proof of payment for the hash.
-    pub fn proves(&self, payment_hash: &[u8; 32]) -> bool {
-        Sha256::digest(self.0)[..] == payment_hash[..]
-    }
-}
-
-impl std::fmt::Debug for Preimage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Preimage(…)")
-    }
-}
 
 /// A send that has no verdict yet. Its intent is committed before it leaves, so it may or may not have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,146 +54,6 @@ pub struct HashRecord {
     pub undecided: Option<SendRecord>,
     /// The payment succeeded, proven by its preimage.
     pub paid: bool,
-}
-
-/// Why lnd refused to make a payment of a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The invoice can't be paid, now or later: expired, pays lnd itself, asks for more CLTV than allowed, another
-    /// network.
-    Invoice,
-    /// Any other error that lnd itself answered, recognised as such.
-    Other,
-}
-
-/// Why lnd gave up a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureReason {
-    /// The payee refused it: unknown hash, canceled invoice, wrong amount or too little final CLTV.
-    IncorrectPaymentDetails,
-    /// lnd's own channels lack the sats.
-    InsufficientBalance,
-    /// No route, time-out, internal error, canceled, or none named. lnd also says "no route" of a payment that it
-    /// resumed after a restart, so this is never proof against the invoice.
-    Other,
-}
-
-/// lnd's word on a payment. Decided on its status alone: a payment in flight may already carry a failure reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PaymentStatus {
-    /// Settled, with what is claimed to be the preimage, and the routing fee.
-    Succeeded {
-        /// All zeros when lnd has none.
-        preimage: Preimage,
-        /// The routing fee paid, in millisatoshis.
-        fee_msat: u64,
-    },
-    /// All of its parts are back.
-    Failed(FailureReason),
-    /// Some part may be on its way, or none has left yet.
-    InFlight,
-    /// A status that this daemon doesn't know; as good as in flight.
-    Unknown,
-}
-
-/// What came back from lnd when a payment was tracked or sent, in words that no other node software would mind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Observation {
-    /// lnd showed a payment for the hash.
-    Payment {
-        /// lnd's `payment_index`; 0 when it named none.
-        index: u64,
-        /// Where the payment stands.
-        status: PaymentStatus,
-    },
-    /// Tracking says that no payment was ever initiated for the hash.
-    NotFound,
-    /// lnd itself answered the *send* with an error that means it made no payment of it. Not for "already exists",
-    /// nor for an outdated macaroon: those are [`Observation::Silent`].
-    Refused(Refusal),
-    /// lnd can't serve: locked, starting, permission denied, TLS error.
-    Unavailable,
-    /// No verdict of any kind: stream ended, time-out, transport error, already exists, unrecognised error.
-    Silent,
-}
-
-/// Whether lnd still knows the newest payment that the database knows, over all hashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ledger {
-    /// It does, or the database knows of none (then there is nothing to tell a wiped lnd by).
-    Intact,
-    /// It doesn't: its payment database was wiped or rolled back.
-    Gap,
-    /// Nobody has asked yet.
-    Unread,
-}
-
-/// Under which circumstances something was observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Circumstances {
-    /// The clock *before* the call left, Unix time. An answer given before a send arrived must not be read as one
-    /// given after that send became impossible, however late it is looked at.
-    pub asked_at: i64,
-    /// The state of lnd's payment database, read for this observation.
-    pub ledger: Ledger,
-    /// How far apart the clocks of lnd and the daemon may be, in seconds ([`SKEW_MARGIN_SECS`]).
-    pub skew_margin_secs: i64,
-}
-
-/// What to do with an invoice that lnd didn't pay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Send the same invoice again, after a backoff, while attempts are left; then ask for a fresh one.
-    Retry,
-    /// This invoice can't be paid any more: ask for a fresh one.
-    FreshInvoice,
-}
-
-/// Why there is no verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// lnd has the payment in flight.
-    InFlight,
-    /// The send may still reach lnd.
-    MayArrive,
-    /// Nothing was learned, or only how lnd answered the send: track.
-    NoAnswer,
-    /// The answer depends on [`Circumstances::ledger`]: read it and judge again.
-    LedgerUnread,
-    /// lnd says succeeded, but its preimage isn't the hash's. For a person: this must never happen.
-    PreimageMismatch,
-}
-
-/// What an observation means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Paid, proven.
-    Paid {
-        /// The proof.
-        preimage: Preimage,
-        /// The routing fee in sats, rounded up.
-        fee_sats: u64,
-    },
-    /// Not paid, and nothing of it is under way.
-    Rejected {
-        /// What may still be done with the invoice.
-        next: Next,
-        /// A payment of ours was made and failed: it counts as an attempt.
-        attempted: bool,
-    },
-    /// lnd lacks the sats: send again later, with an alarm, spending no attempt.
-    RetryLater,
-    /// lnd answered the send with an error of its own and made no payment of it: backoff, counted in
-    /// [`HashRecord::refusals`] under a cap of its own, then ask for a fresh invoice.
-    Refused,
-    /// Nothing is under way and nothing can arrive any more: a send may begin.
-    SafeToSend,
-    /// Neither send nor ask for anything: track until there is a verdict.
-    InDoubt(Doubt),
-    /// lnd can't serve: wait, with an alarm, spending no attempt. Whatever was undecided still is.
-    Unavailable,
-    /// lnd has forgotten payments that the database knows of. In doubt until a person resolves it.
-    Operator,
 }
 
 /// Why a send must not begin.
@@ -471,19 +321,6 @@ impl SendRecord {
     /// lnd was asked after the last moment at which this send could reach it.
     fn is_past(&self, at: &Circumstances) -> bool {
         at.asked_at > self.send_valid_until.saturating_add(at.skew_margin_secs)
-    }
-}
-
-impl Verdict {
-    /// The kind of alarm that goes with the verdict, if any.
-    pub fn alarm(&self) -> Option<&'static str> {
-        match self {
-            Self::RetryLater => Some("insufficient-balance"),
-            Self::Unavailable => Some("lnd-unavailable"),
-            Self::Operator => Some("payments-forgotten"),
-            Self::InDoubt(Doubt::PreimageMismatch) => Some("preimage-mismatch"),
-            _ => None,
-        }
     }
 }
 
