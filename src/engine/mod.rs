@@ -8,19 +8,34 @@
 //! | [`decide`] | pure: (definition, run, what the step said, now) → decision |
 //! | [`Store`] | the port to the database: one [`Commit`] is one transaction |
 //! | [`Registry`] | definitions bound to their steps, checked against each other |
+//! | [`Engine`] | takes due runs under a lease and drives them |
+//! | [`Courier`] | publishes the outbox until it is acknowledged |
+//!
+//! **What a crash means.** A run is what its last commit says. A step that was under way is run
+//! again by whoever takes the run up next; a step whose effect can't be repeated blindly is
+//! declared `in-doubt` in the definition, is entered by the commit of its intent, and after a
+//! crash only looks its effect up ([`Context::first`]).
 
+mod alarm;
 mod clock;
 mod decide;
 mod definition;
+mod dispatch;
+pub mod operator;
+mod outbox;
 mod registry;
 mod retry;
 mod run;
 mod step;
 pub mod store;
+mod worker;
 
+pub use alarm::Alarms;
 pub use clock::{Clock, SystemClock, Timestamp, VirtualClock};
 pub use decide::{Decision, Said, decide};
 pub use definition::{Definition, DefinitionError, EndStatus, Route, StepDefinition, StepKind};
+pub use dispatch::{Engine, Options, Parts};
+pub use outbox::{Courier, Offered, Publisher, Sealed, Sealer};
 pub use registry::{Bound, Registry, UpgradeError};
 pub use retry::RetryPolicy;
 pub use run::{HistoryEntry, Pin, Run, RunId, Signal, Status};

@@ -148,6 +148,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// When the run is due next if it stays as it is: a claim has replaced its timer by the
+    /// lease's end, so that what waits for a time is looked at again at once.
+    pub(super) fn status_due(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.status.is_final() && self.status != Status::Paused).then_some(now)
+    }
+
     /// Whether signals lie in the mailbox.
     pub const fn has_mail(&self) -> bool {
         self.signals > self.heard

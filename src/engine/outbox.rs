@@ -1,0 +1,177 @@
+//! Publishing what transitions decided to say.
+//!
+//! A message is sealed (signed, encrypted) before the commit that decides it and stored with it;
+//! the [`Courier`] offers it until it is acknowledged. A crash therefore loses no message and
+//! makes no second one: what is offered again is the same sealed text under the same id.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use super::clock::{Clock, Timestamp};
+use super::retry::RetryPolicy;
+use super::step::Draft;
+use super::store::{Change, Delivery, OutboxEntry, OutboxMessage, OutboxState, RowWrite, Store, StoreError};
+
+/// A message ready to be stored, with the rows that its sealing needs written along.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sealed {
+    /// The message.
+    pub message: OutboxMessage,
+    /// Rows to be committed with it.
+    pub rows: Vec<RowWrite>,
+}
+
+/// Turns a draft into the text that is published.
+#[async_trait]
+pub trait Sealer: Send + Sync + 'static {
+    /// Seals a draft as of `now`. An error's text is for the operator.
+    async fn seal(&self, draft: &Draft, now: Timestamp, store: &dyn Store) -> Result<Sealed, String>;
+}
+
+/// What came of offering a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// Enough of the outside has it.
+    Acknowledged,
+    /// Offer it again later; the text is for the operator.
+    NotYet(String),
+}
+
+/// Carries a message to the outside. Offering one twice must be harmless there.
+#[async_trait]
+pub trait Publisher: Send + Sync + 'static {
+    /// Offers a message once; ends within a deadline.
+    async fn offer(&self, message: &OutboxMessage) -> Offered;
+}
+
+/// How long a message waits between two offers.
+const AGAIN: RetryPolicy = RetryPolicy { first_ms: 500, factor: 2, cap_ms: 30_000, jitter_pct: 20, max_attempts: None };
+
+/// How many messages are read at once.
+const READ_AT_ONCE: u32 = 256;
+
+/// Offers pending messages until they are acknowledged.
+pub struct Courier {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    publisher: Arc<dyn Publisher>,
+}
+
+impl Courier {
+    /// A courier that takes messages from `store` to `publisher`.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, publisher: Arc<dyn Publisher>) -> Self {
+        Self { store, clock, publisher }
+    }
+
+    /// Works until `stop` turns true, then lets offers under way come to their end.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
+        let mut changes = self.store.changes();
+        let mut offers: JoinSet<Vec<i64>> = JoinSet::new();
+        let mut under_way: BTreeSet<i64> = BTreeSet::new();
+        while !*stop.borrow() {
+            let now = self.clock.now();
+            let held = u32::try_from(under_way.len()).unwrap_or(u32::MAX);
+            let due = self.store.outbox_due(now, READ_AT_ONCE.saturating_add(held)).await?;
+            let mut lanes: BTreeMap<String, Vec<OutboxEntry>> = BTreeMap::new();
+            for entry in due {
+                if under_way.insert(entry.seq) {
+                    lanes.entry(entry.message.lane.clone()).or_default().push(entry);
+                }
+            }
+            for (_, lane) in lanes {
+                offers.spawn(offer_lane(
+                    Arc::clone(&self.store),
+                    Arc::clone(&self.clock),
+                    Arc::clone(&self.publisher),
+                    lane,
+                ));
+            }
+            let next = self.store.outbox_next().await?.filter(|next| *next > now);
+            let timer = async {
+                match next {
+                    Some(at) => self.clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = timer => {}
+                () = changed(&mut changes, Change::Outbox) => {}
+                Some(done) = offers.join_next() => {
+                    for seq in done.unwrap_or_default() {
+                        under_way.remove(&seq);
+                    }
+                }
+                _ = stop.changed() => {}
+            }
+        }
+        while offers.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+/// Waits for a change of that kind; a receiver that fell behind counts as told.
+pub(super) async fn changed(changes: &mut tokio::sync::broadcast::Receiver<Change>, kind: Change) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        match changes.recv().await {
+            Ok(change) if change == kind => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Offers one lane's messages one after the other, so that a reply is seen before the notices
+/// that follow from it.
+async fn offer_lane(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    publisher: Arc<dyn Publisher>,
+    lane: Vec<OutboxEntry>,
+) -> Vec<i64> {
+    let mut offered = Vec::with_capacity(lane.len());
+    for entry in lane {
+        let delivery = offer_one(clock.as_ref(), publisher.as_ref(), &entry).await;
+        offered.push(entry.seq);
+        if let Err(error) = store.delivered(vec![delivery]).await {
+            // Offered again after the next start: harmless, it is the same message.
+            warn!(topic = entry.message.topic, id = entry.message.id, "an acknowledgment was not stored: {error}");
+        }
+    }
+    offered
+}
+
+async fn offer_one(clock: &dyn Clock, publisher: &dyn Publisher, entry: &OutboxEntry) -> Delivery {
+    let message = &entry.message;
+    if message.expires_at.is_some_and(|at| at <= clock.now()) {
+        info!(topic = message.topic, id = message.id, "a message has expired before it was acknowledged");
+        return Delivery { seq: entry.seq, state: OutboxState::Expired, due_at: entry.due_at };
+    }
+    match publisher.offer(message).await {
+        Offered::Acknowledged => {
+            debug!(topic = message.topic, id = message.id, "published");
+            Delivery { seq: entry.seq, state: OutboxState::Acknowledged, due_at: entry.due_at }
+        }
+        Offered::NotYet(reason) => {
+            let wait = AGAIN.delay(entry.attempts.saturating_add(1), &message.id);
+            warn!(
+                topic = message.topic,
+                id = message.id,
+                again_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                "not published yet: {reason}"
+            );
+            let due_at = clock.now().after(wait.max(Duration::from_millis(1)));
+            Delivery { seq: entry.seq, state: OutboxState::Pending, due_at }
+        }
+    }
+}
