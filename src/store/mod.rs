@@ -1,1 +1,3 @@
-//! store
+//! Adapters behind the store port.
+
+pub mod memory;

@@ -1,0 +1,254 @@
+//! The store in memory: the oracle that other stores are compared with, and the one that
+//! simulations run on. It is written to be obviously right: one lock, and every write is made on
+//! a copy that takes the place of the tables only when nothing in it failed.
+//!
+//! Data outlives a [`MemoryStore`] as a file outlives a daemon: [`MemoryStore::reopen`] gives
+//! what the next daemon finds, [`MemoryStore::on_call`] lets a test make calls fail or the daemon
+//! die at any of them, [`MemoryStore::restore`] puts an old backup in place.
+
+mod dump;
+mod fault;
+mod reads;
+mod rows;
+mod tables;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::{broadcast, watch};
+
+use crate::engine::store::{
+    Change, Commit, CommitError, Committed, Delivery, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+};
+use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
+
+pub use dump::Dump;
+pub use fault::{Call, Fault};
+use fault::{Failure, Hook};
+use tables::Tables;
+
+/// How many changes a slow listener may lag behind before it is told that it missed some.
+const CHANGES_KEPT: usize = 256;
+
+/// What all stores opened on the same data share.
+#[derive(Debug)]
+struct Data {
+    tables: Mutex<Tables>,
+    changes: broadcast::Sender<Change>,
+}
+
+/// One daemon's view of a database in memory. See the module.
+pub struct MemoryStore {
+    data: Arc<Data>,
+    hook: Mutex<Option<Hook>>,
+    crashed: watch::Sender<bool>,
+}
+
+/// All tables as they were at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot(Tables);
+
+impl Snapshot {
+    /// The content as rows by table, comparable with any other store's.
+    pub fn dump(&self) -> Dump {
+        self.0.dump()
+    }
+}
+
+impl MemoryStore {
+    /// An empty database with the engine's tables and these of the workflow.
+    pub fn new(tables: &'static [Table]) -> Self {
+        Self::on(Arc::new(Data {
+            tables: Mutex::new(Tables::new(tables)),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+        }))
+    }
+
+    fn on(data: Arc<Data>) -> Self {
+        Self { data, hook: Mutex::new(None), crashed: watch::Sender::new(false) }
+    }
+
+    /// The same data as the next daemon finds it, without faults. This store stays as it is: a
+    /// daemon that only stalled still has its own.
+    pub fn reopen(&self) -> Self {
+        Self::on(Arc::clone(&self.data))
+    }
+
+    /// What the tables hold now. Neither faults nor a crash hinder it.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(locked(&self.data.tables).clone())
+    }
+
+    /// Puts back what the tables held once, as somebody does who restores an old backup. Seen from
+    /// here, what was numbered since is numbered again.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        *locked(&self.data.tables) = snapshot.0.clone();
+    }
+
+    /// Asks `hook` at the beginning of each call, instead of an earlier hook, what goes wrong in
+    /// it. The hook may look at a [`snapshot`](Self::snapshot): the tables before the call.
+    pub fn on_call(&self, hook: impl FnMut(Call<'_>) -> Option<Fault> + Send + 'static) {
+        *locked(&self.hook) = Some(Box::new(hook));
+    }
+
+    /// Kills the daemon: each later call of this store fails and changes nothing.
+    pub fn crash(&self) {
+        self.crashed.send_replace(true);
+    }
+
+    /// Waits until the daemon was killed, by [`crash`](Self::crash) or by [`Fault::Crash`].
+    pub async fn crashed(&self) {
+        // The sender lives as long as `self`, so that waiting can't end in an error.
+        let _ = self.crashed.subscribe().wait_for(|crashed| *crashed).await;
+    }
+
+    /// What goes wrong in this call, if anything.
+    fn fault(&self, call: Call<'_>) -> Option<Fault> {
+        if *self.crashed.borrow() {
+            return Some(Fault::Crash { applied: false });
+        }
+        locked(&self.hook).as_mut().and_then(|hook| hook(call))
+    }
+
+    fn write<T, E: From<Failure>>(
+        &self,
+        call: Call<'_>,
+        change: impl FnOnce(&mut Tables) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some(fault) = self.fault(call) else { return self.apply(change) };
+        let applied = match fault {
+            Fault::Unavailable => false,
+            Fault::Unknown { applied } | Fault::Crash { applied } => applied,
+        };
+        let outcome = if applied { self.apply(change).map(drop) } else { Ok(()) };
+        let failure = match fault {
+            Fault::Unavailable => Failure::Unavailable,
+            Fault::Unknown { .. } => Failure::Unknown,
+            Fault::Crash { .. } => {
+                self.crash();
+                Failure::Crashed
+            }
+        };
+        outcome.and(Err(failure.into()))
+    }
+
+    /// Makes the change whole or not at all, and tells what came of it.
+    fn apply<T, E>(&self, change: impl FnOnce(&mut Tables) -> Result<T, E>) -> Result<T, E> {
+        let mut tables = locked(&self.data.tables);
+        let mut changed = tables.clone();
+        let answer = change(&mut changed)?;
+        let news = tables.news(&changed);
+        *tables = changed;
+        drop(tables);
+        for change in news {
+            // Nobody listening is no failure.
+            let _ = self.data.changes.send(change);
+        }
+        Ok(answer)
+    }
+
+    fn read<T>(&self, answer: impl FnOnce(&Tables) -> T) -> Result<T, StoreError> {
+        match self.fault(Call::Read) {
+            None => Ok(answer(&locked(&self.data.tables))),
+            Some(Fault::Crash { .. }) => {
+                self.crash();
+                Err(Failure::Crashed.into())
+            }
+            Some(_) => Err(Failure::Unavailable.into()),
+        }
+    }
+}
+
+/// A panic under the lock leaves nothing half done, so that a poisoned lock is as good as any.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.write(Call::Commit(&commit), |tables| tables.commit(&commit))
+    }
+
+    async fn claim(&self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Run>, StoreError> {
+        self.write(Call::Claim, |tables| Ok(tables.claim(owner, now, until, limit)))
+    }
+
+    async fn renew(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
+        self.write(Call::Renew, |tables| {
+            tables.renew(owner, now, until);
+            Ok(())
+        })
+    }
+
+    async fn release_others(&self, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(Call::ReleaseOthers, |tables| Ok(tables.release_others(owner, now)))
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(Tables::next_due)
+    }
+
+    async fn wake(&self, run: i64, at: Timestamp) -> Result<(), StoreError> {
+        self.write(Call::Wake, |tables| {
+            tables.wake(run, at);
+            Ok(())
+        })
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<Run>, StoreError> {
+        self.read(|tables| tables.run(id).cloned())
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        self.read(|tables| tables.runs(filter))
+    }
+
+    async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
+        self.read(Tables::pins)
+    }
+
+    async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
+        self.read(|tables| tables.mailbox(run))
+    }
+
+    async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.read(|tables| tables.history(run))
+    }
+
+    async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, StoreError> {
+        self.read(|tables| tables.row(table, key))?
+    }
+
+    async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError> {
+        self.read(|tables| tables.rows(table, column, value))?
+    }
+
+    async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {
+        self.read(|tables| tables.seen(inbox))
+    }
+
+    async fn outbox_due(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.read(|tables| tables.outbox_due(now, limit))
+    }
+
+    async fn outbox_next(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(Tables::outbox_next)
+    }
+
+    async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
+        self.write(Call::Delivered, |tables| {
+            tables.delivered(&deliveries);
+            Ok(())
+        })
+    }
+
+    async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
+        self.read(|tables| tables.message(id).cloned())
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.data.changes.subscribe()
+    }
+}
