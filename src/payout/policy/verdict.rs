@@ -1,0 +1,340 @@
+//! What an observation at lnd means for a payment that may have been sent.
+//!
+//! The rule beneath all others: *no answer is not "no"*. A send is over only when lnd says so of this very send, or when
+//! lnd can no longer take it. Two facts about lnd make that decidable:
+//!
+//! - Each attempt at a hash has a `payment_index` of its own, and only grows. A FAILED under an index that was judged
+//!   before is the echo of an earlier attempt and says nothing of the present one.
+//! - Each send carries a macaroon that dies at `send_valid_until`. After that second, plus a margin for clocks that
+//!   disagree, a send that has not arrived never will, wherever it was delayed.
+
+mod observation;
+mod outcome;
+
+use thiserror::Error;
+
+pub use observation::{
+    Circumstances, FailureReason, Ledger, Observation, PaymentStatus, Preimage, Refusal,
+};
+pub use outcome::{Doubt, Next, Verdict};
+
+/// The margin between lnd's clock and this daemon's that is waited for after `send_valid_until`, in seconds.
+pub const SKEW_MARGIN_SECS: i64 = 120;
+
+/// A send that has no verdict yet. Its intent is committed before it leaves, so it may or may not have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendRecord {
+    /// The number of the intent: 1 for the first send of this hash, then counting. 0 for a payment that was found
+    /// under way at lnd without an intent of this database.
+    pub intent: u32,
+    /// The last second at which lnd takes this send, by lnd's clock, Unix time.
+    pub send_valid_until: i64,
+    /// lnd has shown this send's own payment: it arrived, and lnd forgetting it is no longer good news.
+    pub arrived: bool,
+    /// What lnd itself answered to this send, if it refused it.
+    pub refusal: Option<Refusal>,
+}
+
+/// All that the database knows about the sends of one payment hash.
+///
+/// At most one send is without a verdict, by construction: [`HashRecord::begin_send`] refuses while there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashRecord {
+    /// SHA-256 of the preimage that proves the payment.
+    pub payment_hash: [u8; 32],
+    /// The last second at which lnd takes the invoice, Unix time.
+    pub invoice_expires_at: i64,
+    /// How many sends were ever begun.
+    pub sends: u32,
+    /// The highest `payment_index` that was judged; 0 when none was (lnd counts from 1).
+    pub judged_index: u64,
+    /// How many sends lnd refused without making a payment of them, for reasons that may pass.
+    pub refusals: u32,
+    /// The send that has no verdict yet.
+    pub undecided: Option<SendRecord>,
+    /// The payment succeeded, proven by its preimage.
+    pub paid: bool,
+}
+
+/// Why a send must not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SendForbidden {
+    /// A former send of this hash has no verdict.
+    #[error("send {intent} of this hash has no verdict yet")]
+    Undecided {
+        /// The number of that send.
+        intent: u32,
+    },
+    /// The debt is settled.
+    #[error("this hash is already paid")]
+    Paid,
+}
+
+impl HashRecord {
+    /// A hash that was never sent.
+    pub fn new(payment_hash: [u8; 32], invoice_expires_at: i64) -> Self {
+        Self {
+            payment_hash,
+            invoice_expires_at,
+            sends: 0,
+            judged_index: 0,
+            refusals: 0,
+            undecided: None,
+            paid: false,
+        }
+    }
+
+    /// The record with the intent of one more send, to be committed before the call. Caller's duty: the last verdict
+    /// on every hash of the debt allows it (see [`all_decided`]).
+    ///
+    /// # Errors
+    /// While a former send has no verdict, and once the hash is paid.
+    pub fn begin_send(&self, send_valid_until: i64) -> Result<Self, SendForbidden> {
+        if self.paid {
+            return Err(SendForbidden::Paid);
+        }
+        if let Some(SendRecord { intent, .. }) = self.undecided {
+            return Err(SendForbidden::Undecided { intent });
+        }
+        let sends = self.sends.saturating_add(1);
+        let undecided = SendRecord {
+            intent: sends,
+            send_valid_until,
+            arrived: false,
+            refusal: None,
+        };
+        Ok(Self {
+            sends,
+            undecided: Some(undecided),
+            ..*self
+        })
+    }
+
+    /// Judges an observation and answers the record to commit with the verdict.
+    pub fn judge(&self, seen: Observation, at: &Circumstances) -> (Self, Verdict) {
+        match seen {
+            Observation::NotFound | Observation::Payment { .. }
+                if self.paid && !self.proven_by(seen) =>
+            {
+                (*self, Verdict::Operator)
+            }
+            Observation::Payment { index, status } => self.judge_payment(index, status, at),
+            Observation::NotFound => self.judge_absence(at),
+            Observation::Refused(refusal) => (self.with_refusal(refusal), no_answer()),
+            Observation::Unavailable => (*self, Verdict::Unavailable),
+            // Silence about a hash that was never sent is only an lnd that doesn't answer.
+            Observation::Silent if self.undecided.is_none() => (*self, Verdict::Unavailable),
+            Observation::Silent => (*self, no_answer()),
+        }
+    }
+
+    fn judge_payment(
+        &self,
+        index: u64,
+        status: PaymentStatus,
+        at: &Circumstances,
+    ) -> (Self, Verdict) {
+        match status {
+            // Whichever send it was: the hash is paid, and can be paid only once.
+            PaymentStatus::Succeeded { preimage, fee_msat }
+                if preimage.proves(&self.payment_hash) =>
+            {
+                let record = Self {
+                    paid: true,
+                    ..self.decided(index)
+                };
+                (
+                    record,
+                    Verdict::Paid {
+                        preimage,
+                        fee_sats: fee_msat.div_ceil(1_000),
+                    },
+                )
+            }
+            PaymentStatus::Succeeded { .. } => (
+                self.with_arrival(index, at),
+                Verdict::InDoubt(Doubt::PreimageMismatch),
+            ),
+            PaymentStatus::InFlight | PaymentStatus::Unknown => (
+                self.with_arrival(index, at),
+                Verdict::InDoubt(Doubt::InFlight),
+            ),
+            PaymentStatus::Failed(reason) if index > self.judged_index => {
+                (self.decided(index), self.judge_failure(reason, at))
+            }
+            PaymentStatus::Failed(_) => self.judge_echo(at),
+        }
+    }
+
+    /// A failure under a new index: of the undecided send, or of one that the database doesn't know (imported, or
+    /// restored from a backup). Either way lnd has nothing of this hash under way.
+    fn judge_failure(&self, reason: FailureReason, at: &Circumstances) -> Verdict {
+        let attempted = self.undecided.is_some();
+        let final_for_invoice =
+            reason == FailureReason::IncorrectPaymentDetails || self.expired(at);
+        match (final_for_invoice, reason) {
+            (true, FailureReason::InsufficientBalance) => Verdict::Rejected {
+                next: Next::FreshInvoice,
+                attempted: false,
+            },
+            (true, _) => Verdict::Rejected {
+                next: Next::FreshInvoice,
+                attempted,
+            },
+            (false, FailureReason::InsufficientBalance) => Verdict::RetryLater,
+            (false, _) if attempted => Verdict::Rejected {
+                next: Next::Retry,
+                attempted,
+            },
+            (false, _) => Verdict::SafeToSend,
+        }
+    }
+
+    /// lnd's newest payment for the hash is one that was judged before.
+    fn judge_echo(&self, at: &Circumstances) -> (Self, Verdict) {
+        match self.undecided {
+            None => (*self, self.free(at)),
+            Some(send) if send.arrived => (*self, Verdict::Operator),
+            Some(send) if !send.is_past(at) => (*self, Verdict::InDoubt(Doubt::MayArrive)),
+            Some(send) => self.judge_never_arrived(send, at),
+        }
+    }
+
+    /// lnd knows no payment for the hash.
+    fn judge_absence(&self, at: &Circumstances) -> (Self, Verdict) {
+        match self.undecided {
+            None if self.sends == 0 && self.judged_index == 0 => (*self, self.free(at)),
+            None => (*self, self.if_ledger_is_intact(at, self.free(at))),
+            Some(send) if send.arrived => (*self, Verdict::Operator),
+            // lnd answered this send itself, and has no payment: there is nothing left to wait for.
+            Some(SendRecord {
+                refusal: Some(refusal),
+                ..
+            }) if at.ledger != Ledger::Gap => self.judge_refusal(refusal, at),
+            Some(send) if !send.is_past(at) => (*self, Verdict::InDoubt(Doubt::MayArrive)),
+            Some(send) => self.judge_never_arrived(send, at),
+        }
+    }
+
+    /// The undecided send did not reach lnd in time, and now can't; unless lnd has forgotten it.
+    fn judge_never_arrived(&self, send: SendRecord, at: &Circumstances) -> (Self, Verdict) {
+        match (at.ledger, send.refusal) {
+            (Ledger::Gap, _) => (*self, Verdict::Operator),
+            (Ledger::Unread, _) => (*self, Verdict::InDoubt(Doubt::LedgerUnread)),
+            (Ledger::Intact, Some(refusal)) => self.judge_refusal(refusal, at),
+            (Ledger::Intact, None) => (self.decided(0), self.free(at)),
+        }
+    }
+
+    fn judge_refusal(&self, refusal: Refusal, at: &Circumstances) -> (Self, Verdict) {
+        let decided = self.decided(0);
+        if refusal == Refusal::Invoice || self.expired(at) {
+            (
+                decided,
+                Verdict::Rejected {
+                    next: Next::FreshInvoice,
+                    attempted: false,
+                },
+            )
+        } else {
+            (
+                Self {
+                    refusals: self.refusals.saturating_add(1),
+                    ..decided
+                },
+                Verdict::Refused,
+            )
+        }
+    }
+
+    fn if_ledger_is_intact(&self, at: &Circumstances, verdict: Verdict) -> Verdict {
+        match at.ledger {
+            Ledger::Intact => verdict,
+            Ledger::Gap => Verdict::Operator,
+            Ledger::Unread => Verdict::InDoubt(Doubt::LedgerUnread),
+        }
+    }
+
+    /// Nothing is under way: the invoice may be sent, or is of no use any more.
+    fn free(&self, at: &Circumstances) -> Verdict {
+        if self.expired(at) {
+            Verdict::Rejected {
+                next: Next::FreshInvoice,
+                attempted: false,
+            }
+        } else {
+            Verdict::SafeToSend
+        }
+    }
+
+    fn proven_by(&self, seen: Observation) -> bool {
+        matches!(seen, Observation::Payment { status: PaymentStatus::Succeeded { preimage, .. }, .. }
+            if preimage.proves(&self.payment_hash))
+    }
+
+    fn expired(&self, at: &Circumstances) -> bool {
+        self.invoice_expires_at <= at.asked_at
+    }
+
+    fn decided(&self, index: u64) -> Self {
+        Self {
+            undecided: None,
+            judged_index: self.judged_index.max(index),
+            ..*self
+        }
+    }
+
+    /// lnd showed a payment under way. One that no send of the database explains (imported, or sent before a restored
+    /// backup) is taken on as a send of its own, so that it blocks every other until it has a verdict.
+    fn with_arrival(&self, index: u64, at: &Circumstances) -> Self {
+        // A stale answer about an attempt that has been judged since says nothing of the present send.
+        if index != 0 && index <= self.judged_index {
+            return *self;
+        }
+        let adopted = SendRecord {
+            intent: 0,
+            send_valid_until: at.asked_at,
+            arrived: true,
+            refusal: None,
+        };
+        let undecided = self.undecided.map_or(adopted, |send| SendRecord {
+            arrived: true,
+            ..send
+        });
+        Self {
+            undecided: Some(undecided),
+            sends: self.sends.max(1),
+            ..*self
+        }
+    }
+
+    fn with_refusal(&self, refusal: Refusal) -> Self {
+        let undecided = self.undecided.map(|send| SendRecord {
+            refusal: Some(refusal),
+            ..send
+        });
+        Self { undecided, ..*self }
+    }
+}
+
+impl SendRecord {
+    /// lnd was asked after the last moment at which this send could reach it.
+    fn is_past(&self, at: &Circumstances) -> bool {
+        at.asked_at > self.send_valid_until.saturating_add(at.skew_margin_secs)
+    }
+}
+
+/// Whether every hash of a debt is decided and none is paid: only then may another invoice be asked for, accepted or
+/// sent, whoever commands it.
+pub fn all_decided<'a>(hashes: impl IntoIterator<Item = &'a HashRecord>) -> bool {
+    hashes
+        .into_iter()
+        .all(|hash| hash.undecided.is_none() && !hash.paid)
+}
+
+fn no_answer() -> Verdict {
+    Verdict::InDoubt(Doubt::NoAnswer)
+}
+
+#[cfg(test)]
+mod tests;
