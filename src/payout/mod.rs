@@ -2,4 +2,5 @@
 
 pub mod messages;
 pub mod policy;
+pub mod ports;
 pub mod tables;
