@@ -1,1 +1,3 @@
 //! lnd
+
+pub mod macaroon;
