@@ -8,8 +8,11 @@ use tokio::time::timeout;
 use tonic_lnd::invoicesrpc::invoices_client::InvoicesClient;
 use tonic_lnd::lnrpc::lightning_client::LightningClient;
 use tonic_lnd::routerrpc::router_client::RouterClient;
-use tonic_lnd::staterpc::state_client::StateClient;
+use tonic_lnd::staterpc::{GetStateRequest, GetStateResponse};
+use tonic_lnd::tonic::client::Grpc;
+use tonic_lnd::tonic::codec::ProstCodec;
 use tonic_lnd::tonic::codegen::http::Uri;
+use tonic_lnd::tonic::codegen::http::uri::PathAndQuery;
 use tonic_lnd::tonic::metadata::{Ascii, MetadataValue};
 use tonic_lnd::tonic::transport::{Channel, Endpoint};
 use tonic_lnd::tonic::{Request, Response, Status, Streaming};
@@ -27,6 +30,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest answer that is read: a payment with hundreds of attempts and their routes outgrows tonic's 4 MB.
 const LARGEST_ANSWER: usize = 64 << 20;
+
+/// The one call that needs no macaroon.
+pub(super) const GET_STATE: &str = "/lnrpc.State/GetState";
 
 /// Calls to lnd.
 #[derive(Clone)]
@@ -75,8 +81,17 @@ impl Lnd {
         InvoicesClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(super) fn state(&self) -> StateClient<Channel> {
-        StateClient::new(self.channel.clone())
+    /// `GetState` of the State service, which asks for no macaroon. The generated client calls it by a name that lnd does
+    /// not serve: lnd has the service in the package `lnrpc`.
+    pub(super) async fn wallet_state(&self) -> Result<GetStateResponse, Status> {
+        let path = PathAndQuery::from_static(GET_STATE);
+        let codec: ProstCodec<GetStateRequest, GetStateResponse> = ProstCodec::default();
+        let mut grpc = Grpc::new(self.channel.clone());
+        self.answer(async {
+            grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+            grpc.unary(Request::new(GetStateRequest {}), path, codec).await
+        })
+        .await
     }
 
     /// A request under the macaroon of the file.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tonic_lnd::invoicesrpc::{CancelInvoiceMsg, LookupInvoiceMsg, SettleInvoiceMsg};
 use tonic_lnd::routerrpc::{SendPaymentRequest, TrackPaymentRequest};
-use tonic_lnd::staterpc::{GetStateRequest, WalletState};
+use tonic_lnd::staterpc::WalletState;
 use tonic_lnd::tonic::{Code, Status};
 
+use super::channel::GET_STATE;
 use super::connect::NotConnected;
 use super::errors::{Meaning, Outage, line, meaning};
 use super::node::{Node, node_info};
@@ -110,9 +111,7 @@ pub async fn check(node: &Node, expected: Option<&str>) -> Result<NodeInfo, Unus
 }
 
 async fn active(node: &Node) -> Result<(), Unusable> {
-    const GET_STATE: &str = "/lnrpc.State/GetState";
-    let lnd = &node.lnd;
-    match lnd.answer(lnd.state().get_state(GetStateRequest {})).await {
+    match node.lnd.wallet_state().await {
         Ok(state) => match WalletState::try_from(state.state) {
             Ok(WalletState::ServerActive) => Ok(()),
             Ok(other) => Err(Unusable::NotReady(other.as_str_name())),
