@@ -27,7 +27,9 @@ pub(super) struct Faults(VecDeque<(String, Fault, u32)>);
 
 impl Faults {
     pub(super) fn add(&mut self, method: &str, fault: Fault, times: u32) {
-        self.0.push_back((method.to_owned(), fault, times));
+        if times > 0 {
+            self.0.push_back((method.to_owned(), fault, times));
+        }
     }
 
     pub(super) fn clear(&mut self) {

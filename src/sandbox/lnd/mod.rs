@@ -4,6 +4,12 @@
 //! through its [`Node`] and its [`Payee`]s, and judge by its [`Ledger`]. Unlike the daemon's own `State` client
 //! types suggest, lnd serves that service as `/lnrpc.State/…`, and so does this.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "a gRPC server refuses with tonic's status"
+)]
+
+mod attempt;
 mod bolt11;
 mod faults;
 mod hash;
@@ -12,6 +18,7 @@ mod ledger;
 mod macaroons;
 mod network;
 mod node;
+mod own_invoice;
 mod payee;
 mod payments;
 mod server;
@@ -50,13 +57,17 @@ pub struct StandInOptions {
     pub folder: PathBuf,
     /// Loopback port; 0 takes a free one, which `restart` then keeps.
     pub port: u16,
+    /// Simnet or regtest; it decides the invoices' prefix.
     pub network: Currency,
     /// Names the node; its keys, and those of its payees, follow from it.
     pub name: String,
     /// Store the state in the folder, so that another process can take over after a kill.
     pub persist: bool,
+    /// The node's clock: invoices' expiry and macaroons' `time-before` follow it.
     pub now: Now,
+    /// The first block height, if no state is stored.
     pub height: u32,
+    /// What the node can send out at first, if no state is stored.
     pub spendable_sat: u64,
 }
 
@@ -86,6 +97,7 @@ struct Run {
 
 /// A node and its gRPC server. Dropping it cuts all connections.
 pub struct StandIn {
+    /// What tests steer and question; it lives on while the server is stopped.
     pub node: Arc<Node>,
     folder: PathBuf,
     port: AtomicU16,

@@ -3,8 +3,8 @@
 use super::bolt11;
 use super::faults::{Fault, Faults};
 use super::hash::Hash32;
-use super::invoices::OwnInvoice;
 use super::ledger::Ledger;
+use super::own_invoice::OwnInvoice;
 use super::payee::PayeeState;
 use lightning_invoice::Currency;
 use nostr_sdk::secp256k1::SecretKey;
@@ -206,6 +206,13 @@ impl Node {
     pub async fn wait_for_send(&self, hash: impl Into<Hash32>) {
         let hash = hash.into();
         self.wait_until(|ledger| !ledger.sends_of(hash).is_empty())
+            .await;
+    }
+
+    /// Waits until the payee holds, or held, an HTLC of this hash.
+    pub async fn wait_for_htlc(&self, hash: impl Into<Hash32>) {
+        let hash = hash.into();
+        self.wait_until(|ledger| ledger.payment(hash).is_some_and(|payment| payment.has_htlc))
             .await;
     }
 

@@ -31,9 +31,13 @@ impl Behaviour {
     };
     /// Held by a direct neighbour.
     pub const HOLD: Self = Self::Hold { fee_sat: 0 };
+    /// No route, also within all limits.
     pub const UNROUTABLE: Self = Self::Fail(Reason::NoRoute);
+    /// The payee rejects the HTLC: final for the invoice.
     pub const INCORRECT_DETAILS: Self = Self::Fail(Reason::IncorrectPaymentDetails);
+    /// The node's channels hold too little.
     pub const INSUFFICIENT_BALANCE: Self = Self::Fail(Reason::InsufficientBalance);
+    /// No attempt got through within `timeout_seconds`; reported at once.
     pub const TIMEOUT: Self = Self::Fail(Reason::Timeout);
 }
 
@@ -56,6 +60,7 @@ pub struct InvoiceSpec {
     pub network: Option<Currency>,
     /// Unix seconds; now by default.
     pub created_at: Option<i64>,
+    /// The memo that payers see.
     pub description: String,
 }
 

@@ -7,12 +7,8 @@ use super::ledger::{Attempt, Reason, ReceivedSend, Status as PaymentState};
 use super::node::{Node, State};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tonic_lnd::lnrpc::htlc_attempt::HtlcStatus;
 use tonic_lnd::lnrpc::payment::PaymentStatus;
-use tonic_lnd::lnrpc::{
-    Failure, Feature, HtlcAttempt, ListPaymentsRequest, ListPaymentsResponse, PayReq, Payment,
-    PaymentFailureReason, Route, failure::FailureCode,
-};
+use tonic_lnd::lnrpc::{Feature, ListPaymentsRequest, ListPaymentsResponse, PayReq, Payment};
 use tonic_lnd::routerrpc::SendPaymentRequest;
 use tonic_lnd::tonic::Status;
 
@@ -34,81 +30,6 @@ pub(super) struct Intent {
     pub amount_msat: u64,
     pub fee_limit_msat: u64,
     pub cltv_limit: u64,
-}
-
-impl Attempt {
-    /// Whether lnd sends no further update.
-    pub(super) fn is_final(&self) -> bool {
-        matches!(self.status, PaymentState::Succeeded | PaymentState::Failed)
-    }
-
-    /// As `MarshallPayment` shows it: no `INITIATED`, a fee only once paid, 64 zeros for no preimage.
-    pub(super) fn rpc(&self, hash: Hash32) -> Payment {
-        let paid = self.status == PaymentState::Succeeded;
-        let fee_msat = if paid { self.fee_msat as i64 } else { 0 };
-        let mut payment = Payment {
-            payment_hash: hash.to_string(),
-            payment_preimage: self.preimage.unwrap_or(Hash32([0; 32])).to_string(),
-            value_sat: (self.amount_msat / 1000) as i64,
-            value_msat: self.amount_msat as i64,
-            payment_request: self.payment_request.clone(),
-            fee_sat: fee_msat / 1000,
-            fee_msat,
-            creation_time_ns: self.created_at * 1_000_000_000,
-            payment_index: self.payment_index,
-            ..Default::default()
-        };
-        payment.set_status(match self.status {
-            PaymentState::Initiated | PaymentState::InFlight => PaymentStatus::InFlight,
-            PaymentState::Succeeded => PaymentStatus::Succeeded,
-            PaymentState::Failed => PaymentStatus::Failed,
-        });
-        payment.set_failure_reason(match self.reason {
-            Reason::None => PaymentFailureReason::FailureReasonNone,
-            Reason::Timeout => PaymentFailureReason::FailureReasonTimeout,
-            Reason::NoRoute => PaymentFailureReason::FailureReasonNoRoute,
-            Reason::Error => PaymentFailureReason::FailureReasonError,
-            Reason::IncorrectPaymentDetails => {
-                PaymentFailureReason::FailureReasonIncorrectPaymentDetails
-            }
-            Reason::InsufficientBalance => PaymentFailureReason::FailureReasonInsufficientBalance,
-            Reason::Canceled => PaymentFailureReason::FailureReasonCanceled,
-        });
-        if self.has_htlc {
-            payment.htlcs.push(self.htlc());
-        }
-        payment
-    }
-
-    fn htlc(&self) -> HtlcAttempt {
-        let mut htlc = HtlcAttempt {
-            attempt_id: self.payment_index,
-            attempt_time_ns: self.created_at * 1_000_000_000,
-            route: Some(Route {
-                total_amt_msat: (self.amount_msat + self.fee_msat) as i64,
-                total_fees_msat: self.fee_msat as i64,
-                ..Default::default()
-            }),
-            preimage: self
-                .preimage
-                .map(|preimage| preimage.0.to_vec())
-                .unwrap_or_default(),
-            ..Default::default()
-        };
-        match self.status {
-            PaymentState::Initiated | PaymentState::InFlight => {
-                htlc.set_status(HtlcStatus::InFlight)
-            }
-            PaymentState::Succeeded => htlc.set_status(HtlcStatus::Succeeded),
-            PaymentState::Failed => {
-                htlc.set_status(HtlcStatus::Failed);
-                let mut failure = Failure::default();
-                failure.set_code(FailureCode::IncorrectOrUnknownPaymentDetails);
-                htlc.failure = Some(failure);
-            }
-        }
-        htlc
-    }
 }
 
 impl State {
@@ -342,7 +263,7 @@ impl Node {
             let name = feature_name(*bit);
             let feature = Feature {
                 name: name.unwrap_or("unknown").to_owned(),
-                is_required: bit % 2 == 0,
+                is_required: bit.is_multiple_of(2),
                 is_known: name.is_some(),
             };
             (*bit, feature)

@@ -30,7 +30,7 @@ impl Scissors {
     }
 
     /// Completes once it is cut.
-    async fn is_cut(self) {
+    async fn until_cut(self) {
         // The sender lives in this value.
         let _ = self.0.subscribe().wait_for(|cut| *cut).await;
     }
@@ -49,8 +49,8 @@ impl Wire {
         let own = scissors.clone();
         let broken = Box::pin(async move {
             tokio::select! {
-                () = own.is_cut() => {}
-                () = server.is_cut() => {}
+                () = own.until_cut() => {}
+                () = server.until_cut() => {}
             }
         });
         Self {
