@@ -218,3 +218,6 @@ impl tower_service::Service<Uri> for Connector {
         Box::pin(async move { attempts.lock().await.next().await.map(TokioIo::new) })
     }
 }
+
+#[cfg(test)]
+mod tests;

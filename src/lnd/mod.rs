@@ -9,6 +9,8 @@
 //!
 //! Nothing is retried in here. A call has one deadline, and what it leaves open is the caller's to look up.
 
+#[cfg(test)]
+mod bench;
 mod channel;
 mod connect;
 pub mod errors;

@@ -198,3 +198,6 @@ fn unusable(uri: &'static str, status: &Status) -> Unusable {
         _ => Unusable::NoAnswer { uri, answer: line(status) },
     }
 }
+
+#[cfg(test)]
+mod tests;
