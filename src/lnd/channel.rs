@@ -97,14 +97,14 @@ impl Lnd {
     /// A request under the macaroon of the file.
     pub(super) async fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
         let macaroon = self.read_macaroon().await?;
-        under(&macaroon, message)
+        Ok(under(&macaroon, message))
     }
 
     /// A request under a macaroon that lnd takes only before a time, RFC 3339: it can't have an effect later, however
     /// long it is on its way.
     pub(super) async fn request_before<T>(&self, time: &str, message: T) -> Result<Request<T>, Status> {
         let macaroon = self.read_macaroon().await?.with_caveat(&format!("time-before {time}"));
-        under(&macaroon, message)
+        Ok(under(&macaroon, message))
     }
 
     /// Read for each call: the file of a node that was made anew, or of a revoked macaroon, is replaced while the daemon
@@ -132,8 +132,10 @@ impl Lnd {
     }
 
     async fn within_deadline<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        let late = || Status::deadline_exceeded(format!("no answer within {} s", self.deadline.as_secs()));
-        timeout(self.deadline, call).await.unwrap_or_else(|_| Err(late()))
+        match timeout(self.deadline, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} ms", self.deadline.as_millis()))),
+        }
     }
 }
 
@@ -141,11 +143,10 @@ fn unsent(cause: NotConnected) -> Status {
     Status::from_error(Box::new(cause))
 }
 
-fn under<T>(macaroon: &Macaroon, message: T) -> Result<Request<T>, Status> {
-    let mut header: MetadataValue<Ascii> =
-        macaroon.to_header().parse().map_err(|_| Status::internal("hexadecimal digits are no header"))?;
+fn under<T>(macaroon: &Macaroon, message: T) -> Request<T> {
+    let mut header: MetadataValue<Ascii> = macaroon.to_header().parse().expect("hexadecimal digits make a header");
     header.set_sensitive(true);
     let mut request = Request::new(message);
     request.metadata_mut().insert("macaroon", header);
-    Ok(request)
+    request
 }

@@ -67,7 +67,8 @@ impl Node {
     }
 
     async fn send_payment(&self, send: &Send) -> Result<Option<Payment>, Status> {
-        let request = self.lnd.request_before(&last_second(send.valid_until)?, payment_request(send)).await?;
+        let time = last_second(send.valid_until).ok_or_else(|| Status::internal("a time limit that is no date"))?;
+        let request = self.lnd.request_before(&time, payment_request(send)).await?;
         let (first, _stream) = self.lnd.first(self.lnd.router().send_payment_v2(request)).await?;
         Ok(first)
     }
@@ -142,10 +143,9 @@ impl Lightning for Node {
 }
 
 /// The caveat's time, cut to the second: lnd refuses from that second on.
-fn last_second(valid_until: Timestamp) -> Result<String, Status> {
-    DateTime::from_timestamp(valid_until.secs(), 0)
-        .map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
-        .ok_or_else(|| Status::internal("a send's time limit is no date"))
+fn last_second(valid_until: Timestamp) -> Option<String> {
+    let time = DateTime::from_timestamp(valid_until.secs(), 0)?;
+    Some(time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// A fee limit and a limit on blocks always go with it: lnd takes an unset one for zero, and for 2016.
