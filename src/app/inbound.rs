@@ -40,7 +40,8 @@ impl Publisher for Outward {
         if outcome.acknowledged() {
             return Offered::Acknowledged;
         }
-        let answers: Vec<String> = outcome.answers.iter().map(|(relay, answer)| format!("{relay}: {answer:?}")).collect();
+        let answers: Vec<String> =
+            outcome.answers.iter().map(|(relay, answer)| format!("{relay}: {answer:?}")).collect();
         Offered::NotYet(format!("{} acknowledgments needed; {}", outcome.needed, answers.join("; ")))
     }
 }

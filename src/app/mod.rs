@@ -10,20 +10,23 @@ mod wake;
 pub use terms::KnownNode;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nostr_sdk::Keys;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::{Change, DatabaseUrl, Settings};
-use crate::engine::{Alarms, Clock, Commit, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp};
+use crate::engine::{
+    Alarms, Clock, Commit, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp,
+};
 use crate::lnd;
-use crate::nostr::relays::{BadRelays, Inbound, Patience, Relays, name};
+use crate::nostr::relays::{BadRelays, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
 use crate::nostr::wire::{BondTerms, Profile};
 use crate::payout::books::upsert;
@@ -78,7 +81,7 @@ pub enum AppError {
 
 /// A daemon at work.
 pub struct Daemon {
-    store: Arc<dyn Store>,
+    file: Arc<SqliteStore>,
     clock: Arc<dyn Clock>,
     alarms: Alarms,
     settings: Settings,
@@ -100,8 +103,9 @@ impl Daemon {
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let keys = Keys::parse(settings.nostr.nsec_privkey.expose())
             .map_err(|_| AppError::Setting("`nostr.nsec_privkey` is no private key".to_owned()))?;
-        let DatabaseUrl::Sqlite(path) = &settings.database.url else { return Err(AppError::NoPostgres) };
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(Path::new(path), TABLES, OpenMode::Daemon).await?);
+        let path = database_of(&settings)?;
+        let file = Arc::new(SqliteStore::open(&path, TABLES, OpenMode::Daemon).await?);
+        let store: Arc<dyn Store> = Arc::clone(&file) as Arc<dyn Store>;
         let node_key = keys.public_key().to_hex();
         let begun = own_database(store.as_ref(), clock.now(), &node_key).await?;
         upsert_solvers(store.as_ref(), clock.now(), &settings).await?;
@@ -120,9 +124,7 @@ impl Daemon {
                 lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings).await?
             }
         };
-        let terms = watch::Sender::new(Arc::new(
-            terms::terms(&settings, &known, node_key).map_err(AppError::Setting)?,
-        ));
+        let terms = watch::Sender::new(Arc::new(terms::terms(&settings, &known, node_key).map_err(AppError::Setting)?));
         let profile = watch::Sender::new(profile_of(&settings, &known));
 
         let cursors = read_cursors(store.as_ref(), &settings).await?;
@@ -154,7 +156,7 @@ impl Daemon {
         });
 
         let mut daemon = Self {
-            store: Arc::clone(&store),
+            file,
             clock: Arc::clone(&clock),
             alarms,
             keys: keys.clone(),
@@ -169,50 +171,37 @@ impl Daemon {
         let hurry = Arc::new(Notify::new());
         let intake = Intake::new(world, engine.clone(), workflows);
         let listener = Listener::new(intake, Arc::clone(&clock), keys, daemon.profile.subscribe(), begun);
-        daemon.spawn_parts(engine, lnd, relays, listener, attended, received, hurry, Path::new(path));
+        let stop = daemon.stop.clone();
+        let publisher = Arc::new(inbound::Outward(relays));
+        let courier = Courier::new(Arc::clone(&store), Arc::clone(&clock), publisher, Arc::clone(&hurry));
+        let courier_stop = stop.subscribe();
+        daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
+        daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
+        daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone()));
+        daemon.parts.spawn(info::run(info::Info {
+            engine,
+            lnd,
+            clock,
+            schedule: daemon.settings.schedules.info_event.clone(),
+            announce: Arc::clone(&daemon.announce),
+            stop: stop.subscribe(),
+        }));
+        daemon.parts.spawn(wake::listen(path, store, stop.subscribe()));
         Ok(daemon)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the one place where all parts come together")]
-    fn spawn_parts(
-        &mut self,
-        engine: Engine,
-        lnd: lnd::Node,
-        relays: Arc<Relays>,
-        listener: Listener,
-        attended: Attended,
-        received: mpsc::Receiver<Inbound>,
-        hurry: Arc<Notify>,
-        database: &Path,
-    ) {
-        let stop = || self.stop.subscribe();
-        let publisher = Arc::new(inbound::Outward(relays));
-        let courier = Courier::new(Arc::clone(&self.store), Arc::clone(&self.clock), publisher, Arc::clone(&hurry));
-        let courier_stop = stop();
-        self.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
-        self.parts.spawn(listener.run(received, Arc::clone(&self.store), attended, hurry, stop()));
-        self.parts.spawn({
-            let (store, clock, settings) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.settings.clone());
-            let (engine, lnd, mut stop, known) = (engine.clone(), lnd.clone(), stop(), self.known.clone());
-            async move {
-                // The engine spends: it starts once it is sure whose lnd this is.
-                let met = tokio::select! {
-                    met = lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings) => met?,
-                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                };
-                known.send_replace(Some(met));
-                Ok(engine.run(stop).await?)
-            }
-        });
-        self.parts.spawn(info::run(info::Info {
-            engine,
-            lnd,
-            clock: Arc::clone(&self.clock),
-            schedule: self.settings.schedules.info_event.clone(),
-            announce: Arc::clone(&self.announce),
-            stop: stop(),
-        }));
-        self.parts.spawn(wake::listen(database.to_owned(), Arc::clone(&self.store), stop()));
+    /// The engine, which spends: it begins once it is sure whose lnd this is.
+    fn spend(&self, engine: Engine, lnd: lnd::Node) -> impl Future<Output = Result<(), AppError>> + Send + 'static {
+        let (store, clock, settings) = (self.store(), Arc::clone(&self.clock), self.settings.clone());
+        let (mut stop, known) = (self.stop.subscribe(), self.known.clone());
+        async move {
+            let met = tokio::select! {
+                met = lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings) => met?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            };
+            known.send_replace(Some(met));
+            Ok(engine.run(stop).await?)
+        }
     }
 
     /// The alarms that were raised since the start.
@@ -222,7 +211,7 @@ impl Daemon {
 
     /// The database.
     pub fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.store)
+        Arc::clone(&self.file) as Arc<dyn Store>
     }
 
     /// Takes new settings over, and says what has changed; keys that need a restart keep their
@@ -262,6 +251,15 @@ impl Daemon {
                 Err(error) => warn!("while stopping: {error}"),
             }
         }
+        self.file.close().await;
+    }
+}
+
+/// The database file that the settings name.
+fn database_of(settings: &Settings) -> Result<PathBuf, AppError> {
+    match &settings.database.url {
+        DatabaseUrl::Sqlite(path) => Ok(PathBuf::from(path)),
+        DatabaseUrl::Postgres(_) => Err(AppError::NoPostgres),
     }
 }
 
