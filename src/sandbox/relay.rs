@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nostr_relay_builder::builder::{PolicyResult, RateLimit, RelayBuilder, WritePolicy};
+use nostr_relay_builder::builder::{PolicyResult, RateLimit, RelayBuilder, RelayBuilderNip42, WritePolicy};
 use nostr_relay_builder::local::LocalRelay;
 use nostr_sdk::prelude::{BoxedFuture, MemoryDatabase, MemoryDatabaseOptions, NostrDatabase};
 use nostr_sdk::{Event, Filter};
@@ -25,12 +25,14 @@ pub struct Limits {
     pub notes_per_minute: u32,
     /// The most events that one query gets.
     pub page: usize,
+    /// Whether clients must prove who they are (NIP-42) before they read or write.
+    pub introduction: bool,
 }
 
 impl Default for Limits {
     /// Nothing that a test would run into, and pages as public relays have them.
     fn default() -> Self {
-        Self { notes_per_minute: 1_000_000, page: 500 }
+        Self { notes_per_minute: 1_000_000, page: 500, introduction: false }
     }
 }
 
@@ -51,14 +53,16 @@ impl SandboxRelay {
     pub async fn start(port: u16, limits: Limits) -> io::Result<Self> {
         let database = MemoryDatabase::with_opts(MemoryDatabaseOptions { events: true, max_events: None });
         let refuses = Arc::new(AtomicBool::new(false));
-        let builder = RelayBuilder::default()
+        let mut builder = RelayBuilder::default()
             .database(database.clone())
             .rate_limit(RateLimit { max_reqs: 500, notes_per_minute: limits.notes_per_minute })
             .max_filter_limit(limits.page)
             .default_filter_limit(limits.page)
             .write_policy(Refusing(refuses.clone()));
-        let relay = LocalRelay::new(builder);
-        relay.run().await.map_err(io::Error::other)?;
+        if limits.introduction {
+            builder = builder.nip42(RelayBuilderNip42::default());
+        }
+        let relay = run(&builder).await?;
         let behind = relay.url().await;
         let behind = behind.as_str_without_trailing_slash().trim_start_matches("ws://").parse();
         let behind = behind.map_err(io::Error::other)?;
@@ -110,6 +114,20 @@ impl SandboxRelay {
     pub async fn events(&self) -> Vec<Event> {
         self.database.query(Filter::new()).await.map(|events| events.to_vec()).unwrap_or_default()
     }
+}
+
+/// Runs the relay on a free port of its own choice. Between the choice and the binding another may
+/// take the port: then it chooses again.
+async fn run(builder: &RelayBuilder) -> io::Result<LocalRelay> {
+    let mut error = None;
+    for _ in 0..10 {
+        let relay = LocalRelay::new(builder.clone());
+        match relay.run().await {
+            Ok(()) => return Ok(relay),
+            Err(refused) => error = Some(io::Error::other(refused)),
+        }
+    }
+    Err(error.unwrap_or_else(|| io::Error::other("no free port")))
 }
 
 #[derive(Debug)]

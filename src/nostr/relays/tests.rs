@@ -202,6 +202,18 @@ async fn a_dead_connection_is_noticed_by_reading_back() {
     assert_eq!(world.until_caught_up().await.0, ["unseen"]);
 }
 
+#[tokio::test]
+async fn a_relay_that_wants_an_introduction_gets_it() {
+    let relay = SandboxRelay::start(0, Limits { introduction: true, ..Limits::default() }).await.unwrap();
+    let node = Keys::generate();
+    relay.store(&letter(&node, NOW.secs(), "stored")).await.unwrap();
+    let mut world = connect(vec![relay.url()], node.clone(), patience());
+    assert_eq!(world.until_caught_up().await.0, ["stored"]);
+    let event = letter(&node, NOW.secs(), "live");
+    assert!(world.relays.publish(&event.as_json()).await.acknowledged());
+    assert!(matches!(world.next().await, Inbound::Event { event, .. } if event.content == "live"));
+}
+
 #[test]
 fn a_relay_is_one_vote_however_it_is_written_and_there_must_be_one() {
     let clock = Arc::new(VirtualClock::starting_at(NOW));
