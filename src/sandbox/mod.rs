@@ -1,5 +1,5 @@
-//! A whole world on one machine, for the demo and for tests: an lnd stand-in that serves real
-//! gRPC, and the database that a mostrod leaves behind.
+//! Stand-ins that speak the real protocols over real sockets: for tests and for trying things out.
 
+pub mod clients;
 pub mod lnd;
-pub mod mostrod;
+pub mod relay;
