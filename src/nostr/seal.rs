@@ -8,32 +8,12 @@ use tokio::sync::watch;
 
 use super::wire::{self, Profile};
 use crate::engine::store::{OutboxMessage, Row, RowChange, RowWrite};
-use crate::engine::{Draft, Store, Timestamp};
+use crate::engine::{Draft, Sealed, Sealer, Store, Timestamp};
 use crate::payout::messages::Outgoing;
 use crate::payout::tables::REPLACEABLES;
 
 /// The lane of public events; a direct message's lane is its receiver's key.
 pub const PUBLIC_LANE: &str = "public";
-
-/// A sealed draft, and what must be committed with it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sealed {
-    /// The message.
-    pub message: OutboxMessage,
-    /// Rows that belong to it.
-    pub rows: Vec<RowWrite>,
-}
-
-/// Turns drafts into messages that can be published.
-///
-/// **Duties of a caller.** Commit `message` and `rows` together; when that commit conflicts, seal
-/// again.
-#[async_trait]
-pub trait Sealer: Send + Sync {
-    /// Seals a draft. An error is for the operator: the draft can't be sealed as it is, or the
-    /// store can't be read.
-    async fn seal(&self, draft: &Draft, now: Timestamp, store: &dyn Store) -> Result<Sealed, String>;
-}
 
 /// Seals by signing Nostr events.
 pub struct NostrSealer {

@@ -173,6 +173,6 @@ fn reason(refusal: Refusal) -> CantDoReason {
         Refusal::NotAuthorized => CantDoReason::NotAuthorized,
         Refusal::InvalidPeer => CantDoReason::InvalidPeer,
         Refusal::InvalidAction => CantDoReason::InvalidAction,
-        Refusal::InvalidDisputeStatus => CantDoReason::InvalidDisputeStatus,
+        Refusal::InvalidPubkey => CantDoReason::InvalidPubkey,
     }
 }
