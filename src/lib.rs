@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod engine;
+pub mod import;
 pub mod lnd;
 pub mod nostr;
 pub mod payout;
