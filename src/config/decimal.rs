@@ -54,9 +54,7 @@ impl FromStr for Decimal6 {
             return Err(DecimalError::TooManyPlaces);
         }
         // Only digits are left, so the one way to fail is a number too large for u64.
-        let millionths = format!("{whole}{places:0<6}")
-            .parse::<u64>()
-            .map_err(|_| DecimalError::TooLarge)?;
+        let millionths = format!("{whole}{places:0<6}").parse::<u64>().map_err(|_| DecimalError::TooLarge)?;
         if negative && millionths > 0 {
             return Err(DecimalError::Negative);
         }
@@ -109,9 +107,9 @@ impl Visitor<'_> for FractionVisitor {
     fn visit_str<E: Error>(self, token: &str) -> Result<Decimal6, E> {
         match token.parse() {
             Ok(value) if value <= Decimal6::ONE => Ok(value),
-            Ok(_) | Err(DecimalError::Negative | DecimalError::TooLarge) => Err(E::custom(
-                format_args!("{token} is out of range, allowed 0 to 1"),
-            )),
+            Ok(_) | Err(DecimalError::Negative | DecimalError::TooLarge) => {
+                Err(E::custom(format_args!("{token} is out of range, allowed 0 to 1")))
+            }
             Err(problem) => Err(E::custom(format_args!("{token} {problem}"))),
         }
     }

@@ -14,8 +14,7 @@ pub const PREFIX: &str = "BONDFLOW__";
 pub fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let name = name.to_string_lossy().into_owned();
-        name.starts_with(PREFIX)
-            .then(|| (name, value.to_string_lossy().into_owned()))
+        name.starts_with(PREFIX).then(|| (name, value.to_string_lossy().into_owned()))
     })
 }
 
@@ -57,10 +56,7 @@ impl Overrides {
     /// variable counts as well.
     pub(super) fn origin_of(&self, key: &str) -> Option<String> {
         let within = format!("{key}.");
-        self.0
-            .iter()
-            .find(|(set, _)| *set == key || set.starts_with(&within))
-            .map(|(_, name)| origin(name))
+        self.0.iter().find(|(set, _)| *set == key || set.starts_with(&within)).map(|(_, name)| origin(name))
     }
 }
 

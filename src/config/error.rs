@@ -50,10 +50,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(problem: impl Into<String>) -> Self {
-        Self {
-            path: Vec::new(),
-            problem: problem.into(),
-        }
+        Self { path: Vec::new(), problem: problem.into() }
     }
 
     /// The same fault seen from the table that holds `key`.
@@ -91,18 +88,12 @@ impl serde::de::Error for Fault {
     }
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
-        Self::new(format!(
-            "{variant} is not allowed, allowed are {}",
-            known.join(", ")
-        ))
+        Self::new(format!("{variant} is not allowed, allowed are {}", known.join(", ")))
     }
 }
 
 fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_control())
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.split(|c: char| c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Length from which a run of letters and digits is taken for a key: an nsec has 63, hex 64.
@@ -114,11 +105,7 @@ fn mask(text: &str) -> String {
         .map(|piece| {
             let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
             let secret = word.len() >= KEY_LENGTH || word.to_ascii_lowercase().starts_with("nsec1");
-            if secret {
-                format!("***{}", &piece[word.len()..])
-            } else {
-                piece.to_owned()
-            }
+            if secret { format!("***{}", &piece[word.len()..]) } else { piece.to_owned() }
         })
         .collect()
 }

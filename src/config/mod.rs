@@ -26,8 +26,8 @@ pub use error::ConfigError;
 pub use reload::Change;
 pub use secret::Secret;
 pub use sections::{
-    AntiAbuseBondSettings, ApplyTo, DatabaseSettings, EngineSettings, HttpSettings,
-    LightningSettings, MostroSettings, NostrSettings, SchedulesSettings,
+    AntiAbuseBondSettings, ApplyTo, DatabaseSettings, EngineSettings, HttpSettings, LightningSettings, MostroSettings,
+    NostrSettings, SchedulesSettings,
 };
 pub use values::{DatabaseUrl, InvalidDatabaseUrl};
 
@@ -69,10 +69,7 @@ impl Settings {
     /// # Errors
     ///
     /// The first fault found. Nothing is ever replaced by a default because it was wrong.
-    pub fn load(
-        path: &Path,
-        env: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let file = path.display();
         let source = PrivateText::read(path)
             .map_err(|error| ConfigError::new(&file, None, &format!("cannot be read: {error}")))?;
@@ -84,14 +81,12 @@ impl Settings {
             return Err(ConfigError::new(&file, Some(key), EXPOSED));
         }
         let overrides = Overrides::apply(&mut tree, env)?;
-        Settings::deserialize(&tree)
-            .and_then(Self::complete)
-            .map_err(|fault| {
-                let key = fault.key();
-                let variable = key.as_deref().and_then(|key| overrides.origin_of(key));
-                let origin = variable.unwrap_or_else(|| file.to_string());
-                ConfigError::new(origin, key.as_deref(), &fault.problem)
-            })
+        Settings::deserialize(&tree).and_then(Self::complete).map_err(|fault| {
+            let key = fault.key();
+            let variable = key.as_deref().and_then(|key| overrides.origin_of(key));
+            let origin = variable.unwrap_or_else(|| file.to_string());
+            ConfigError::new(origin, key.as_deref(), &fault.problem)
+        })
     }
 
     /// Checks what concerns more than one key, and reads the node's key from its file.
@@ -99,28 +94,20 @@ impl Settings {
         let lightning = &self.lightning;
         if lightning.payment_cltv_limit <= lightning.max_final_cltv_expiry_delta {
             // lnd refuses to pay an invoice whose final delta leaves no room for a route.
-            return Err(
-                Fault::new("must be above `lightning.max_final_cltv_expiry_delta`")
-                    .under("payment_cltv_limit")
-                    .under("lightning"),
-            );
+            return Err(Fault::new("must be above `lightning.max_final_cltv_expiry_delta`")
+                .under("payment_cltv_limit")
+                .under("lightning"));
         }
         let nostr = &mut self.nostr;
         let refuse = |key, problem: &str| Err(Fault::new(problem).under(key).under("nostr"));
         match &nostr.nsec_privkey_file {
             None if nostr.nsec_privkey.is_empty() => {
-                return refuse(
-                    "nsec_privkey",
-                    "needs this key or `nostr.nsec_privkey_file`",
-                );
+                return refuse("nsec_privkey", "needs this key or `nostr.nsec_privkey_file`");
             }
             None if nostr.nsec_privkey.is_private_key() => {}
             None => return refuse("nsec_privkey", NOT_A_KEY),
             Some(_) if !nostr.nsec_privkey.is_empty() => {
-                return refuse(
-                    "nsec_privkey_file",
-                    "set together with `nostr.nsec_privkey`, allowed is one of them",
-                );
+                return refuse("nsec_privkey_file", "set together with `nostr.nsec_privkey`, allowed is one of them");
             }
             Some(path) => {
                 let key = "nsec_privkey_file";
@@ -143,10 +130,7 @@ const NOT_A_KEY: &str = "expected a private key, nsec or 64 hex digits";
 
 /// The key whose value, as the file has it, is a secret.
 fn secret_key_of(tree: &Node) -> Option<&'static str> {
-    if tree
-        .text_at("nostr", "nsec_privkey")
-        .is_some_and(|text| !text.is_empty())
-    {
+    if tree.text_at("nostr", "nsec_privkey").is_some_and(|text| !text.is_empty()) {
         return Some("nostr.nsec_privkey");
     }
     tree.text_at("database", "url")
@@ -168,10 +152,7 @@ fn locate(source: &str, error: &toml::de::Error) -> (Option<String>, String) {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         (!text.is_empty() && text.chars().all(plain)).then(|| text.to_owned())
     };
-    let section = before
-        .lines()
-        .rev()
-        .find_map(|line| bare(line.trim().strip_prefix('[')?.split_once(']')?.0));
+    let section = before.lines().rev().find_map(|line| bare(line.trim().strip_prefix('[')?.split_once(']')?.0));
     let key = line.split_once('=').and_then(|(key, _)| bare(key));
     let key = match (section, key) {
         (Some(section), Some(key)) => Some(format!("{section}.{key}")),

@@ -74,9 +74,8 @@ impl Node {
     /// Sets `section.key`; a section that is no table is left for the typed reading to refuse.
     pub(super) fn set(&mut self, section: &str, key: &str, value: Node) {
         if let Self::Table(sections) = self
-            && let Self::Table(keys) = sections
-                .entry(section.to_owned())
-                .or_insert_with(|| Self::Table(BTreeMap::new()))
+            && let Self::Table(keys) =
+                sections.entry(section.to_owned()).or_insert_with(|| Self::Table(BTreeMap::new()))
         {
             keys.insert(key.to_owned(), value);
         }
@@ -105,12 +104,9 @@ impl Node {
             DeValue::Float(number) => Self::Scalar(Kind::Number, number.as_str().to_owned()),
             DeValue::Boolean(value) => Self::Scalar(Kind::Bool, value.to_string()),
             DeValue::Datetime(date) => Self::Scalar(Kind::Date, date.to_string()),
-            DeValue::Array(items) => Self::List(
-                items
-                    .into_iter()
-                    .map(|item| Self::from_value(item.into_inner()))
-                    .collect(),
-            ),
+            DeValue::Array(items) => {
+                Self::List(items.into_iter().map(|item| Self::from_value(item.into_inner())).collect())
+            }
             DeValue::Table(table) => Self::from_table(table),
         }
     }
@@ -172,9 +168,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     /// `''` means "not set".
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self {
-            Node::Scalar(Kind::Text, text) | Node::Variable(text, _) if text.is_empty() => {
-                visitor.visit_none()
-            }
+            Node::Scalar(Kind::Text, text) | Node::Variable(text, _) if text.is_empty() => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -188,11 +182,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor.visit_enum(StrDeserializer::new(self.text(Kind::Text)?))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         if name == Decimal6::TOKEN {
             return visitor.visit_str(self.text(Kind::Number)?);
         }
@@ -201,9 +191,7 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self {
-            Node::List(items) | Node::Variable(_, items) => {
-                visitor.visit_seq(Items(items.iter().enumerate()))
-            }
+            Node::List(items) | Node::Variable(_, items) => visitor.visit_seq(Items(items.iter().enumerate())),
             _ => Err(self.instead_of("a list")),
         }
     }
@@ -215,10 +203,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         match self {
-            Node::Table(entries) => visitor.visit_map(Entries {
-                rest: entries.iter(),
-                current: None,
-            }),
+            Node::Table(entries) => visitor.visit_map(Entries { rest: entries.iter(), current: None }),
             _ => Err(self.instead_of("a table")),
         }
     }
@@ -234,17 +219,8 @@ struct Items<'de>(std::iter::Enumerate<std::slice::Iter<'de, Node>>);
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Fault;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Fault> {
-        self.0
-            .next()
-            .map(|(index, item)| {
-                seed.deserialize(item)
-                    .map_err(|fault| fault.in_entry(index))
-            })
-            .transpose()
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        self.0.next().map(|(index, item)| seed.deserialize(item).map_err(|fault| fault.in_entry(index))).transpose()
     }
 }
 
@@ -256,24 +232,16 @@ struct Entries<'de> {
 impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = Fault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         let Some((key, value)) = self.rest.next() else {
             return Ok(None);
         };
         self.current = Some((key, value));
-        seed.deserialize(StrDeserializer::new(key))
-            .map(Some)
-            .map_err(|fault: Fault| fault.under(key))
+        seed.deserialize(StrDeserializer::new(key)).map(Some).map_err(|fault: Fault| fault.under(key))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let (key, value) = self
-            .current
-            .take()
-            .ok_or_else(|| Fault::new("a value was asked for before its key"))?;
+        let (key, value) = self.current.take().ok_or_else(|| Fault::new("a value was asked for before its key"))?;
         seed.deserialize(value).map_err(|fault| fault.under(key))
     }
 }

@@ -1,8 +1,8 @@
 //! What a reload would change, key by key.
 
 use super::{
-    AntiAbuseBondSettings, DatabaseSettings, EngineSettings, HttpSettings, LightningSettings,
-    MostroSettings, NostrSettings, SchedulesSettings, Settings,
+    AntiAbuseBondSettings, DatabaseSettings, EngineSettings, HttpSettings, LightningSettings, MostroSettings,
+    NostrSettings, SchedulesSettings, Settings,
 };
 
 /// A key whose value differs between two settings. The values themselves are not told: one of them

@@ -150,9 +150,7 @@ pub struct DatabaseSettings {
 
 impl Default for DatabaseSettings {
     fn default() -> Self {
-        Self {
-            url: DatabaseUrl::Sqlite("sqlite://bondflow.db".to_owned()),
-        }
+        Self { url: DatabaseUrl::Sqlite("sqlite://bondflow.db".to_owned()) }
     }
 }
 
@@ -245,12 +243,7 @@ pub struct EngineSettings {
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self {
-            lease_seconds: 15,
-            workers: 64,
-            retention_days: 90,
-            in_doubt_recheck_seconds: 60,
-        }
+        Self { lease_seconds: 15, workers: 64, retention_days: 90, in_doubt_recheck_seconds: 60 }
     }
 }
 
@@ -266,10 +259,7 @@ pub struct HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9760)),
-        }
+        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9760)) }
     }
 }
 
@@ -288,9 +278,6 @@ pub struct SchedulesSettings {
 impl Default for SchedulesSettings {
     fn default() -> Self {
         let constant = |text: &str| text.parse().expect("a constant cron expression");
-        Self {
-            info_event: constant("0 0 * * * *"),
-            retention: constant("0 30 3 * * *"),
-        }
+        Self { info_event: constant("0 0 * * * *"), retention: constant("0 30 3 * * *") }
     }
 }

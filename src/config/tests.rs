@@ -57,9 +57,7 @@ fn the_template_is_the_defaults() {
     let tree = Node::parse(TEMPLATE).unwrap();
     assert_eq!(Settings::deserialize(&tree), Ok(Settings::default()));
 
-    let Node::Table(sections) = &tree else {
-        panic!("a document is a table")
-    };
+    let Node::Table(sections) = &tree else { panic!("a document is a table") };
     let written: BTreeSet<String> = sections
         .iter()
         .flat_map(|(section, keys)| match keys {
@@ -72,10 +70,7 @@ fn the_template_is_the_defaults() {
     assert_eq!(known.len(), Settings::KEYS.len());
 
     for (above, line) in TEMPLATE.lines().zip(TEMPLATE.lines().skip(1)) {
-        assert!(
-            !line.contains(" = ") || line.starts_with('#') || above.starts_with('#'),
-            "{line}"
-        );
+        assert!(!line.contains(" = ") || line.starts_with('#') || above.starts_with('#'), "{line}");
     }
 }
 
@@ -175,10 +170,7 @@ fn each_fault_is_refused_by_its_key() {
 fn what_is_no_toml_is_refused_by_key_and_line() {
     let twice = "[engine]\nworkers = 1\nworkers = 2";
     let line = refusal(load_with(twice, &[]));
-    assert_eq!(
-        line,
-        "settings.toml: `engine.workers`: line 4: duplicate key"
-    );
+    assert_eq!(line, "settings.toml: `engine.workers`: line 4: duplicate key");
     let line = refusal(load_with("[engine\n", &[]));
     assert!(line.starts_with("settings.toml: line 2: "), "{line}");
 }
@@ -191,14 +183,8 @@ fn solvers_are_taken_in_both_forms_but_not_twice() {
     let other = load_with(&format!("mostro.solvers = ['{npub}']"), &[]).unwrap();
     assert_eq!(one.mostro.solvers, other.mostro.solvers);
     assert_eq!(one.mostro.solvers[0].to_hex(), hex);
-    let line = refusal(load_with(
-        &format!("mostro.solvers = ['{hex}', '{npub}']"),
-        &[],
-    ));
-    assert_eq!(
-        line,
-        "settings.toml: `mostro.solvers`: entry 2: is there twice"
-    );
+    let line = refusal(load_with(&format!("mostro.solvers = ['{hex}', '{npub}']"), &[]));
+    assert_eq!(line, "settings.toml: `mostro.solvers`: entry 2: is there twice");
 }
 
 #[test]
@@ -222,16 +208,9 @@ fn decimals_are_the_written_ones() {
     assert_eq!(Decimal6::from_millionths(290_000).to_string(), "0.29");
     assert_eq!(Decimal6::from_millionths(12_000_000).to_string(), "12");
     for text in ["", ".", ".5", "1.", "1.2.3", "0x1", " 1", "--1", "1,5", "١"] {
-        assert_eq!(
-            text.parse::<Decimal6>(),
-            Err(DecimalError::Malformed),
-            "{text}"
-        );
+        assert_eq!(text.parse::<Decimal6>(), Err(DecimalError::Malformed), "{text}");
     }
-    assert_eq!(
-        "99999999999999999999".parse::<Decimal6>(),
-        Err(DecimalError::TooLarge)
-    );
+    assert_eq!("99999999999999999999".parse::<Decimal6>(), Err(DecimalError::TooLarge));
 }
 
 #[test]
@@ -260,10 +239,7 @@ fn variables_override_keys_of_every_type() {
     assert_eq!(settings.mostro.name.as_deref(), Some("7"));
     assert!(settings.anti_abuse_bond.enabled);
     assert_eq!(settings.anti_abuse_bond.apply_to, ApplyTo::Both);
-    assert_eq!(
-        settings.anti_abuse_bond.slash_node_share_pct.millionths(),
-        290_000
-    );
+    assert_eq!(settings.anti_abuse_bond.slash_node_share_pct.millionths(), 290_000);
     assert_eq!(settings.http.listen.to_string(), "[::1]:80");
     assert!(matches!(settings.database.url, DatabaseUrl::Postgres(_)));
     assert_eq!(settings.schedules.info_event.source(), "0 0/5 * * * *");
@@ -305,19 +281,13 @@ fn a_variable_at_fault_is_named() {
 fn a_missing_file_is_named() {
     let path = tempfile::tempdir().unwrap().path().join("settings.toml");
     let line = refusal(Settings::load(&path, std::iter::empty()));
-    assert!(
-        line.starts_with("settings.toml: cannot be read: No such file"),
-        "{line}"
-    );
+    assert!(line.starts_with("settings.toml: cannot be read: No such file"), "{line}");
 }
 
 #[test]
 fn exactly_one_source_of_the_private_key() {
     let neither = refusal(Files::new("").load(&[]));
-    assert_eq!(
-        neither,
-        "settings.toml: `nostr.nsec_privkey`: needs this key or `nostr.nsec_privkey_file`"
-    );
+    assert_eq!(neither, "settings.toml: `nostr.nsec_privkey`: needs this key or `nostr.nsec_privkey_file`");
 
     let files = Files::new("");
     let key_file = files.write("key", &format!("{HEX}\n"), 0o600);
@@ -336,23 +306,14 @@ fn exactly_one_source_of_the_private_key() {
 
     files.write("key", NSEC, 0o640);
     let exposed = refusal(files.load(&[(name, key_file)]));
-    assert_eq!(
-        exposed,
-        format!("environment variable {name}: `nostr.nsec_privkey_file`: {EXPOSED}")
-    );
+    assert_eq!(exposed, format!("environment variable {name}: `nostr.nsec_privkey_file`: {EXPOSED}"));
 
     files.write("key", "not a key", 0o600);
     let line = refusal(files.load(&[(name, key_file)]));
-    assert!(
-        line.ends_with("the file holds no nsec or 64 hex digits"),
-        "{line}"
-    );
+    assert!(line.ends_with("the file holds no nsec or 64 hex digits"), "{line}");
 
     let line = refusal(files.load(&[(name, "/nowhere/key")]));
-    assert!(
-        line.contains("`nostr.nsec_privkey_file`: cannot be read: No such file"),
-        "{line}"
-    );
+    assert!(line.contains("`nostr.nsec_privkey_file`: cannot be read: No such file"), "{line}");
 }
 
 #[test]
@@ -360,10 +321,7 @@ fn a_settings_file_open_to_others_may_hold_no_secret() {
     let env = [("BONDFLOW__NOSTR__NSEC_PRIVKEY", HEX)];
     let url = "postgres://user:password@db/bondflow";
     for (text, key) in [
-        (
-            format!("nostr.nsec_privkey = '{NSEC}'"),
-            Some("nostr.nsec_privkey"),
-        ),
+        (format!("nostr.nsec_privkey = '{NSEC}'"), Some("nostr.nsec_privkey")),
         (format!("database.url = '{url}'"), Some("database.url")),
         ("database.url = 'postgres://db/bondflow'".to_owned(), None),
         ("nostr.nsec_privkey = ''".to_owned(), None),
@@ -374,10 +332,7 @@ fn a_settings_file_open_to_others_may_hold_no_secret() {
             let result = files.load(&env);
             match key.filter(|_| mode & 0o077 != 0) {
                 None => assert!(result.is_ok(), "{text} {mode:o} {result:?}"),
-                Some(key) => assert_eq!(
-                    refusal(result),
-                    format!("settings.toml: `{key}`: {EXPOSED}")
-                ),
+                Some(key) => assert_eq!(refusal(result), format!("settings.toml: `{key}`: {EXPOSED}")),
             }
         }
     }
@@ -385,16 +340,10 @@ fn a_settings_file_open_to_others_may_hold_no_secret() {
 
 #[test]
 fn secrets_are_never_printed() {
-    let settings = load_with(
-        "",
-        &[("BONDFLOW__DATABASE__URL", "postgres://u:hunter2@db/b")],
-    );
+    let settings = load_with("", &[("BONDFLOW__DATABASE__URL", "postgres://u:hunter2@db/b")]);
     let settings = settings.unwrap();
     let shown = format!("{settings:?} {}", settings.nostr.nsec_privkey);
-    assert!(
-        !shown.contains(NSEC) && !shown.contains("hunter2"),
-        "{shown}"
-    );
+    assert!(!shown.contains(NSEC) && !shown.contains("hunter2"), "{shown}");
 
     // Pasted where no secret belongs; `refusal` looks for it in the error.
     for text in [
@@ -419,19 +368,12 @@ fn secrets_are_never_printed() {
 fn a_reload_tells_keys_and_which_need_a_restart() {
     let old = load_with("", &[]).unwrap();
     assert_eq!(old.diff(&old.clone()), []);
-    let new = load_with(
-        "mostro.pow = 9\nengine.workers = 2",
-        &[("BONDFLOW__NOSTR__NSEC_PRIVKEY", &"01".repeat(32))],
-    )
-    .unwrap();
+    let new = load_with("mostro.pow = 9\nengine.workers = 2", &[("BONDFLOW__NOSTR__NSEC_PRIVKEY", &"01".repeat(32))])
+        .unwrap();
     let change = |key, needs_restart| Change { key, needs_restart };
     assert_eq!(
         old.diff(&new),
-        [
-            change("nostr.nsec_privkey", true),
-            change("mostro.pow", false),
-            change("engine.workers", true),
-        ]
+        [change("nostr.nsec_privkey", true), change("mostro.pow", false), change("engine.workers", true),]
     );
 }
 

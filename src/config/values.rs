@@ -29,9 +29,7 @@ impl DatabaseUrl {
         let Self::Postgres(url) = self else {
             return false;
         };
-        let user_info = url
-            .split_once("://")
-            .and_then(|(_, rest)| rest.rsplit_once('@'));
+        let user_info = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
         user_info.is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
     }
 }
@@ -53,9 +51,7 @@ impl FromStr for DatabaseUrl {
             return Err(InvalidDatabaseUrl::Scheme);
         };
         match scheme {
-            "sqlite" if rest.starts_with(":memory:") || rest.contains("mode=memory") => {
-                Err(InvalidDatabaseUrl::Memory)
-            }
+            "sqlite" if rest.starts_with(":memory:") || rest.contains("mode=memory") => Err(InvalidDatabaseUrl::Memory),
             "sqlite" | "postgres" | "postgresql" if rest.is_empty() || rest.starts_with('?') => {
                 Err(InvalidDatabaseUrl::Empty)
             }
@@ -68,9 +64,7 @@ impl FromStr for DatabaseUrl {
 
 impl<'de> Deserialize<'de> for DatabaseUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(Error::custom)
     }
 }
 
@@ -89,9 +83,7 @@ pub enum InvalidDatabaseUrl {
 }
 
 /// A whole number from `MIN` to `MAX`, both included.
-pub(super) fn int<'de, const MIN: i128, const MAX: i128, D, T>(
-    deserializer: D,
-) -> Result<T, D::Error>
+pub(super) fn int<'de, const MIN: i128, const MAX: i128, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<i128>,
@@ -100,39 +92,27 @@ where
 }
 
 /// As [`int`], or not set.
-pub(super) fn optional_int<'de, const MIN: i128, const MAX: i128, D, T>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error>
+pub(super) fn optional_int<'de, const MIN: i128, const MAX: i128, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<i128>,
 {
-    Option::<i128>::deserialize(deserializer)?
-        .map(in_range::<MIN, MAX, _, _>)
-        .transpose()
+    Option::<i128>::deserialize(deserializer)?.map(in_range::<MIN, MAX, _, _>).transpose()
 }
 
-fn in_range<const MIN: i128, const MAX: i128, T: TryFrom<i128>, E: Error>(
-    number: i128,
-) -> Result<T, E> {
+fn in_range<const MIN: i128, const MAX: i128, T: TryFrom<i128>, E: Error>(number: i128) -> Result<T, E> {
     (MIN..=MAX)
         .contains(&number)
         .then(|| T::try_from(number).ok())
         .flatten()
-        .ok_or_else(|| {
-            E::custom(format_args!(
-                "{number} is out of range, allowed {MIN} to {MAX}"
-            ))
-        })
+        .ok_or_else(|| E::custom(format_args!("{number} is out of range, allowed {MIN} to {MAX}")))
 }
 
 /// `https://HOST:PORT` and nothing more: a macaroon never travels in the clear.
 pub(super) fn https_host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let url = String::deserialize(deserializer)?;
     if url.starts_with("http://") {
-        return Err(D::Error::custom(
-            "http:// is refused, lnd is reached over TLS only: write https://HOST:PORT",
-        ));
+        return Err(D::Error::custom("http:// is refused, lnd is reached over TLS only: write https://HOST:PORT"));
     }
     let address = url.strip_prefix("https://").map(|rest| {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -151,12 +131,9 @@ pub(super) fn https_host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S
 }
 
 /// At least one relay, each a `ws://` or `wss://` address, none twice.
-pub(super) fn relays<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<RelayUrl>, D::Error> {
-    let relays = distinct(deserializer, |text| {
-        RelayUrl::parse(text).map_err(|_| "expected a ws:// or wss:// address")
-    })?;
+pub(super) fn relays<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RelayUrl>, D::Error> {
+    let relays =
+        distinct(deserializer, |text| RelayUrl::parse(text).map_err(|_| "expected a ws:// or wss:// address"))?;
     if relays.is_empty() {
         return Err(D::Error::custom("needs at least one relay"));
     }
@@ -164,9 +141,7 @@ pub(super) fn relays<'de, D: Deserializer<'de>>(
 }
 
 /// Public keys in hex or npub form, none twice.
-pub(super) fn public_keys<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<PublicKey>, D::Error> {
+pub(super) fn public_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PublicKey>, D::Error> {
     distinct(deserializer, |text| {
         PublicKey::parse(text)
             .ok()

@@ -16,9 +16,7 @@ impl FeePolicy {
     ///
     /// A larger share never gets a smaller limit. The limit is always sent to lnd, where an absent one means zero.
     pub fn limit_sats(&self, share_sats: u64) -> u64 {
-        self.max_routing_fee
-            .ceil_of(share_sats)
-            .max(self.min_routing_fee_sats)
+        self.max_routing_fee.ceil_of(share_sats).max(self.min_routing_fee_sats)
     }
 }
 
@@ -28,24 +26,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn policy(fraction: &str, min_routing_fee_sats: u64) -> FeePolicy {
-        FeePolicy {
-            max_routing_fee: fraction.parse().unwrap(),
-            min_routing_fee_sats,
-        }
+        FeePolicy { max_routing_fee: fraction.parse().unwrap(), min_routing_fee_sats }
     }
 
     #[test]
     fn the_floor_holds_until_the_fraction_exceeds_it() {
         let defaults = policy("0.002", 10);
-        for (share, limit) in [
-            (0, 10),
-            (1, 10),
-            (500, 10),
-            (5_000, 10),
-            (5_001, 11),
-            (5_500, 11),
-            (5_501, 12),
-        ] {
+        for (share, limit) in [(0, 10), (1, 10), (500, 10), (5_000, 10), (5_001, 11), (5_500, 11), (5_501, 12)] {
             assert_eq!(defaults.limit_sats(share), limit, "{share}");
         }
         assert_eq!(policy("0", 0).limit_sats(1_000), 0);

@@ -4,8 +4,7 @@
 //! two could read differently, so that the hash, amount and payee judged here are those that lnd pays.
 
 use lightning_invoice::{
-    Bolt11Invoice, Bolt11SemanticError, Currency, RawBolt11Invoice, RawTaggedField,
-    SignedRawBolt11Invoice,
+    Bolt11Invoice, Bolt11SemanticError, Currency, RawBolt11Invoice, RawTaggedField, SignedRawBolt11Invoice,
 };
 use thiserror::Error;
 
@@ -178,11 +177,7 @@ pub enum InvoiceDefect {
 ///
 /// # Errors
 /// The first defect found; the invoice is then forgotten, never kept for later.
-pub fn admit(
-    bolt11: &str,
-    rules: &GateRules,
-    now_secs: i64,
-) -> Result<AcceptedInvoice, InvoiceDefect> {
+pub fn admit(bolt11: &str, rules: &GateRules, now_secs: i64) -> Result<AcceptedInvoice, InvoiceDefect> {
     if bolt11.len() > MAX_INVOICE_LEN {
         return Err(InvoiceDefect::TooLong);
     }
@@ -226,10 +221,7 @@ fn not_an_invoice(text: &str) -> InvoiceDefect {
     let bare = lower.strip_prefix("lightning:").unwrap_or(&lower);
     if bare.starts_with("lnurl") {
         InvoiceDefect::Lnurl
-    } else if bare
-        .split_once('@')
-        .is_some_and(|(user, domain)| !user.is_empty() && !domain.is_empty())
-    {
+    } else if bare.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && !domain.is_empty()) {
         InvoiceDefect::LightningAddress
     } else {
         InvoiceDefect::Undecodable
@@ -248,10 +240,7 @@ fn check_amount(raw: &RawBolt11Invoice, rules: &GateRules) -> Result<bool, Invoi
         };
     }
     const PICO_BTC_PER_SAT: u64 = 10_000;
-    let expected = rules
-        .expected_sats
-        .checked_mul(PICO_BTC_PER_SAT)
-        .filter(|pico| *pico > 0);
+    let expected = rules.expected_sats.checked_mul(PICO_BTC_PER_SAT).filter(|pico| *pico > 0);
     match (raw.amount_pico_btc(), expected) {
         (Some(named), Some(expected)) if named == expected => Ok(false),
         _ => Err(InvoiceDefect::WrongAmount),
@@ -261,9 +250,7 @@ fn check_amount(raw: &RawBolt11Invoice, rules: &GateRules) -> Result<bool, Invoi
 /// Refuses the fields on which lnd's decoder differs from this one.
 fn check_fields(raw: &RawBolt11Invoice) -> Result<(), InvoiceDefect> {
     let blinded = |field: &RawTaggedField| match field {
-        RawTaggedField::UnknownSemantics(words) => words
-            .first()
-            .is_some_and(|tag| tag.to_u8() == TAG_BLINDED_PATH),
+        RawTaggedField::UnknownSemantics(words) => words.first().is_some_and(|tag| tag.to_u8() == TAG_BLINDED_PATH),
         RawTaggedField::KnownSemantics(_) => false,
     };
     if raw.data.tagged_fields.iter().any(blinded) {
@@ -276,21 +263,12 @@ fn check_fields(raw: &RawBolt11Invoice) -> Result<(), InvoiceDefect> {
 }
 
 fn check_features(raw: &RawBolt11Invoice) -> Result<(), InvoiceDefect> {
-    let flags = raw
-        .features()
-        .map_or(&[][..], |features| features.le_flags());
-    let set = |bit: usize| {
-        flags
-            .get(bit / 8)
-            .is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
-    };
+    let flags = raw.features().map_or(&[][..], |features| features.le_flags());
+    let set = |bit: usize| flags.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1);
     if set(30) || set(31) {
         return Err(InvoiceDefect::Amp);
     }
-    if (0..flags.len() * 8)
-        .step_by(2)
-        .any(|bit| set(bit) && !PAYABLE_REQUIRED_BITS.contains(&bit))
-    {
+    if (0..flags.len() * 8).step_by(2).any(|bit| set(bit) && !PAYABLE_REQUIRED_BITS.contains(&bit)) {
         return Err(InvoiceDefect::UnknownRequiredFeatures);
     }
     if !(set(14) || set(15)) {
@@ -312,15 +290,9 @@ fn defect(error: Bolt11SemanticError) -> InvoiceDefect {
 }
 
 /// Answers the Unix second until which lnd takes the invoice.
-fn check_expiry(
-    invoice: &Bolt11Invoice,
-    rules: &GateRules,
-    now_secs: i64,
-) -> Result<i64, InvoiceDefect> {
-    let expires_at = invoice
-        .expires_at()
-        .and_then(|at| i64::try_from(at.as_secs()).ok())
-        .ok_or(InvoiceDefect::ExpiresTooLate)?;
+fn check_expiry(invoice: &Bolt11Invoice, rules: &GateRules, now_secs: i64) -> Result<i64, InvoiceDefect> {
+    let expires_at =
+        invoice.expires_at().and_then(|at| i64::try_from(at.as_secs()).ok()).ok_or(InvoiceDefect::ExpiresTooLate)?;
     let remaining = expires_at.saturating_sub(now_secs);
     if remaining <= 0 {
         Err(InvoiceDefect::Expired)

@@ -39,11 +39,7 @@ impl Millionths {
 
     /// A fraction of so many millionths, or `None` above one.
     pub const fn new(millionths: u32) -> Option<Self> {
-        if millionths <= ONE {
-            Some(Self(millionths))
-        } else {
-            None
-        }
+        if millionths <= ONE { Some(Self(millionths)) } else { None }
     }
 
     /// The number of millionths.
@@ -140,25 +136,16 @@ mod tests {
     #[test]
     fn names_what_is_wrong() {
         for text in [
-            "", ".", ".5", "1.", "-0.5", "+0.5", "-0", "5e-1", "0.5_0", "0,5", " 0.5", "0.5 ",
-            "nan", "inf", "00.5", "0.5.0", "٠.٥", "0x1",
+            "", ".", ".5", "1.", "-0.5", "+0.5", "-0", "5e-1", "0.5_0", "0,5", " 0.5", "0.5 ", "nan", "inf", "00.5",
+            "0.5.0", "٠.٥", "0x1",
         ] {
-            assert!(
-                matches!(parsed(text), Err(FractionError::NotDecimal(_))),
-                "{text}"
-            );
+            assert!(matches!(parsed(text), Err(FractionError::NotDecimal(_))), "{text}");
         }
         for text in ["0.5000000", "0.1234567", "1.0000001"] {
-            assert!(
-                matches!(parsed(text), Err(FractionError::TooPrecise(_))),
-                "{text}"
-            );
+            assert!(matches!(parsed(text), Err(FractionError::TooPrecise(_))), "{text}");
         }
         for text in ["1.000001", "1.5", "2", "10", "99999999999999999999"] {
-            assert!(
-                matches!(parsed(text), Err(FractionError::OutOfRange(_))),
-                "{text}"
-            );
+            assert!(matches!(parsed(text), Err(FractionError::OutOfRange(_))), "{text}");
         }
     }
 

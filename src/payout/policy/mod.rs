@@ -18,7 +18,7 @@ pub use gate::{AcceptedInvoice, Amountless, GateRules, InvoiceDefect, Network, N
 pub use millionths::{FractionError, Millionths};
 pub use split::{NodeShare, Split, SplitError};
 pub use verdict::{
-    Circumstances, Doubt, FailureReason, HashRecord, Ledger, Next, Observation, PaymentStatus,
-    Preimage, Refusal, SendForbidden, SendRecord, Verdict, all_decided,
+    Circumstances, Doubt, FailureReason, HashRecord, Ledger, Next, Observation, PaymentStatus, Preimage, Refusal,
+    SendForbidden, SendRecord, Verdict, all_decided,
 };
 pub use window::{Attendance, ClaimWindow, Forfeiture, Hold};

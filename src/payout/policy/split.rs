@@ -37,18 +37,12 @@ pub enum SplitError {
 impl Split {
     /// Shares a bond that is being slashed: the node gets `floor(amount × share)`.
     pub fn new(amount_sats: u64, share: NodeShare) -> Self {
-        Self {
-            amount_sats,
-            node_sats: share.floor_of(amount_sats),
-        }
+        Self { amount_sats, node_sats: share.floor_of(amount_sats) }
     }
 
     /// The split when both parties of an order are slashed: nobody was wronged, so the node keeps the whole bond.
     pub fn all_to_node(amount_sats: u64) -> Self {
-        Self {
-            amount_sats,
-            node_sats: amount_sats,
-        }
+        Self { amount_sats, node_sats: amount_sats }
     }
 
     /// The split as it was frozen, read back from `amount_sats` and `node_share_sats` of the bond's row.
@@ -58,14 +52,8 @@ impl Split {
     pub fn frozen(amount_sats: u64, stored_node_share: Option<i64>) -> Result<Self, SplitError> {
         let stored = stored_node_share.ok_or(SplitError::Missing)?;
         match u64::try_from(stored) {
-            Ok(node_sats) if node_sats <= amount_sats => Ok(Self {
-                amount_sats,
-                node_sats,
-            }),
-            _ => Err(SplitError::OutOfRange {
-                node_sats: stored,
-                amount_sats,
-            }),
+            Ok(node_sats) if node_sats <= amount_sats => Ok(Self { amount_sats, node_sats }),
+            _ => Err(SplitError::OutOfRange { node_sats: stored, amount_sats }),
         }
     }
 
@@ -111,37 +99,21 @@ mod tests {
             (0, "0.5", 0),
         ] {
             let split = Split::new(amount, share(text));
-            assert_eq!(
-                (split.node_sats(), split.counterparty_sats()),
-                (node, amount - node),
-                "{amount} × {text}"
-            );
+            assert_eq!((split.node_sats(), split.counterparty_sats()), (node, amount - node), "{amount} × {text}");
         }
         assert_eq!(Split::all_to_node(1_000).counterparty_sats(), 0);
     }
 
     #[test]
     fn a_stored_share_is_read_or_refused() {
-        assert_eq!(
-            Split::frozen(1_000, Some(500)),
-            Ok(Split::new(1_000, share("0.5")))
-        );
-        assert_eq!(
-            Split::frozen(1_000, Some(0)).map(Split::counterparty_sats),
-            Ok(1_000)
-        );
-        assert_eq!(
-            Split::frozen(1_000, Some(1_000)),
-            Ok(Split::all_to_node(1_000))
-        );
+        assert_eq!(Split::frozen(1_000, Some(500)), Ok(Split::new(1_000, share("0.5"))));
+        assert_eq!(Split::frozen(1_000, Some(0)).map(Split::counterparty_sats), Ok(1_000));
+        assert_eq!(Split::frozen(1_000, Some(1_000)), Ok(Split::all_to_node(1_000)));
         assert_eq!(Split::frozen(1_000, None), Err(SplitError::Missing));
         for stored in [-1, 1_001, i64::MIN, i64::MAX] {
             assert_eq!(
                 Split::frozen(1_000, Some(stored)),
-                Err(SplitError::OutOfRange {
-                    node_sats: stored,
-                    amount_sats: 1_000
-                })
+                Err(SplitError::OutOfRange { node_sats: stored, amount_sats: 1_000 })
             );
         }
     }

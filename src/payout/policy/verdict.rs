@@ -11,18 +11,17 @@
 mod observation;
 mod outcome;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use observation::{
-    Circumstances, FailureReason, Ledger, Observation, PaymentStatus, Preimage, Refusal,
-};
+pub use observation::{Circumstances, FailureReason, Ledger, Observation, PaymentStatus, Preimage, Refusal};
 pub use outcome::{Doubt, Next, Verdict};
 
 /// The margin between lnd's clock and this daemon's that is waited for after `send_valid_until`, in seconds.
 pub const SKEW_MARGIN_SECS: i64 = 120;
 
 /// A send that has no verdict yet. Its intent is committed before it leaves, so it may or may not have left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendRecord {
     /// The number of the intent: 1 for the first send of this hash, then counting. 0 for a payment that was found
     /// under way at lnd without an intent of this database.
@@ -38,9 +37,10 @@ pub struct SendRecord {
 /// All that the database knows about the sends of one payment hash.
 ///
 /// At most one send is without a verdict, by construction: [`HashRecord::begin_send`] refuses while there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashRecord {
     /// SHA-256 of the preimage that proves the payment.
+    #[serde(with = "hash_text")]
     pub payment_hash: [u8; 32],
     /// The last second at which lnd takes the invoice, Unix time.
     pub invoice_expires_at: i64,
@@ -73,15 +73,7 @@ pub enum SendForbidden {
 impl HashRecord {
     /// A hash that was never sent.
     pub fn new(payment_hash: [u8; 32], invoice_expires_at: i64) -> Self {
-        Self {
-            payment_hash,
-            invoice_expires_at,
-            sends: 0,
-            judged_index: 0,
-            refusals: 0,
-            undecided: None,
-            paid: false,
-        }
+        Self { payment_hash, invoice_expires_at, sends: 0, judged_index: 0, refusals: 0, undecided: None, paid: false }
     }
 
     /// The record with the intent of one more send, to be committed before the call. Caller's duty: the last verdict
@@ -97,25 +89,14 @@ impl HashRecord {
             return Err(SendForbidden::Undecided { intent });
         }
         let sends = self.sends.saturating_add(1);
-        let undecided = SendRecord {
-            intent: sends,
-            send_valid_until,
-            arrived: false,
-            refusal: None,
-        };
-        Ok(Self {
-            sends,
-            undecided: Some(undecided),
-            ..*self
-        })
+        let undecided = SendRecord { intent: sends, send_valid_until, arrived: false, refusal: None };
+        Ok(Self { sends, undecided: Some(undecided), ..*self })
     }
 
     /// Judges an observation and answers the record to commit with the verdict.
     pub fn judge(&self, seen: Observation, at: &Circumstances) -> (Self, Verdict) {
         match seen {
-            Observation::NotFound | Observation::Payment { .. }
-                if self.paid && !self.proven_by(seen) =>
-            {
+            Observation::NotFound | Observation::Payment { .. } if self.paid && !self.proven_by(seen) => {
                 (*self, Verdict::Operator)
             }
             Observation::Payment { index, status } => self.judge_payment(index, status, at),
@@ -128,37 +109,19 @@ impl HashRecord {
         }
     }
 
-    fn judge_payment(
-        &self,
-        index: u64,
-        status: PaymentStatus,
-        at: &Circumstances,
-    ) -> (Self, Verdict) {
+    fn judge_payment(&self, index: u64, status: PaymentStatus, at: &Circumstances) -> (Self, Verdict) {
         match status {
             // Whichever send it was: the hash is paid, and can be paid only once.
-            PaymentStatus::Succeeded { preimage, fee_msat }
-                if preimage.proves(&self.payment_hash) =>
-            {
-                let record = Self {
-                    paid: true,
-                    ..self.decided(index)
-                };
-                (
-                    record,
-                    Verdict::Paid {
-                        preimage,
-                        fee_sats: fee_msat.div_ceil(1_000),
-                    },
-                )
+            PaymentStatus::Succeeded { preimage, fee_msat } if preimage.proves(&self.payment_hash) => {
+                let record = Self { paid: true, ..self.decided(index) };
+                (record, Verdict::Paid { preimage, fee_sats: fee_msat.div_ceil(1_000) })
             }
-            PaymentStatus::Succeeded { .. } => (
-                self.with_arrival(index, at),
-                Verdict::InDoubt(Doubt::PreimageMismatch),
-            ),
-            PaymentStatus::InFlight | PaymentStatus::Unknown => (
-                self.with_arrival(index, at),
-                Verdict::InDoubt(Doubt::InFlight),
-            ),
+            PaymentStatus::Succeeded { .. } => {
+                (self.with_arrival(index, at), Verdict::InDoubt(Doubt::PreimageMismatch))
+            }
+            PaymentStatus::InFlight | PaymentStatus::Unknown => {
+                (self.with_arrival(index, at), Verdict::InDoubt(Doubt::InFlight))
+            }
             PaymentStatus::Failed(reason) if index > self.judged_index => {
                 (self.decided(index), self.judge_failure(reason, at))
             }
@@ -170,22 +133,14 @@ impl HashRecord {
     /// restored from a backup). Either way lnd has nothing of this hash under way.
     fn judge_failure(&self, reason: FailureReason, at: &Circumstances) -> Verdict {
         let attempted = self.undecided.is_some();
-        let final_for_invoice =
-            reason == FailureReason::IncorrectPaymentDetails || self.expired(at);
+        let final_for_invoice = reason == FailureReason::IncorrectPaymentDetails || self.expired(at);
         match (final_for_invoice, reason) {
-            (true, FailureReason::InsufficientBalance) => Verdict::Rejected {
-                next: Next::FreshInvoice,
-                attempted: false,
-            },
-            (true, _) => Verdict::Rejected {
-                next: Next::FreshInvoice,
-                attempted,
-            },
+            (true, FailureReason::InsufficientBalance) => {
+                Verdict::Rejected { next: Next::FreshInvoice, attempted: false }
+            }
+            (true, _) => Verdict::Rejected { next: Next::FreshInvoice, attempted },
             (false, FailureReason::InsufficientBalance) => Verdict::RetryLater,
-            (false, _) if attempted => Verdict::Rejected {
-                next: Next::Retry,
-                attempted,
-            },
+            (false, _) if attempted => Verdict::Rejected { next: Next::Retry, attempted },
             (false, _) => Verdict::SafeToSend,
         }
     }
@@ -207,10 +162,9 @@ impl HashRecord {
             None => (*self, self.if_ledger_is_intact(at, self.free(at))),
             Some(send) if send.arrived => (*self, Verdict::Operator),
             // lnd answered this send itself, and has no payment: there is nothing left to wait for.
-            Some(SendRecord {
-                refusal: Some(refusal),
-                ..
-            }) if at.ledger != Ledger::Gap => self.judge_refusal(refusal, at),
+            Some(SendRecord { refusal: Some(refusal), .. }) if at.ledger != Ledger::Gap => {
+                self.judge_refusal(refusal, at)
+            }
             Some(send) if !send.is_past(at) => (*self, Verdict::InDoubt(Doubt::MayArrive)),
             Some(send) => self.judge_never_arrived(send, at),
         }
@@ -229,21 +183,9 @@ impl HashRecord {
     fn judge_refusal(&self, refusal: Refusal, at: &Circumstances) -> (Self, Verdict) {
         let decided = self.decided(0);
         if refusal == Refusal::Invoice || self.expired(at) {
-            (
-                decided,
-                Verdict::Rejected {
-                    next: Next::FreshInvoice,
-                    attempted: false,
-                },
-            )
+            (decided, Verdict::Rejected { next: Next::FreshInvoice, attempted: false })
         } else {
-            (
-                Self {
-                    refusals: self.refusals.saturating_add(1),
-                    ..decided
-                },
-                Verdict::Refused,
-            )
+            (Self { refusals: self.refusals.saturating_add(1), ..decided }, Verdict::Refused)
         }
     }
 
@@ -258,10 +200,7 @@ impl HashRecord {
     /// Nothing is under way: the invoice may be sent, or is of no use any more.
     fn free(&self, at: &Circumstances) -> Verdict {
         if self.expired(at) {
-            Verdict::Rejected {
-                next: Next::FreshInvoice,
-                attempted: false,
-            }
+            Verdict::Rejected { next: Next::FreshInvoice, attempted: false }
         } else {
             Verdict::SafeToSend
         }
@@ -277,11 +216,7 @@ impl HashRecord {
     }
 
     fn decided(&self, index: u64) -> Self {
-        Self {
-            undecided: None,
-            judged_index: self.judged_index.max(index),
-            ..*self
-        }
+        Self { undecided: None, judged_index: self.judged_index.max(index), ..*self }
     }
 
     /// lnd showed a payment under way. One that no send of the database explains (imported, or sent before a restored
@@ -291,28 +226,13 @@ impl HashRecord {
         if index != 0 && index <= self.judged_index {
             return *self;
         }
-        let adopted = SendRecord {
-            intent: 0,
-            send_valid_until: at.asked_at,
-            arrived: true,
-            refusal: None,
-        };
-        let undecided = self.undecided.map_or(adopted, |send| SendRecord {
-            arrived: true,
-            ..send
-        });
-        Self {
-            undecided: Some(undecided),
-            sends: self.sends.max(1),
-            ..*self
-        }
+        let adopted = SendRecord { intent: 0, send_valid_until: at.asked_at, arrived: true, refusal: None };
+        let undecided = self.undecided.map_or(adopted, |send| SendRecord { arrived: true, ..send });
+        Self { undecided: Some(undecided), sends: self.sends.max(1), ..*self }
     }
 
     fn with_refusal(&self, refusal: Refusal) -> Self {
-        let undecided = self.undecided.map(|send| SendRecord {
-            refusal: Some(refusal),
-            ..send
-        });
+        let undecided = self.undecided.map(|send| SendRecord { refusal: Some(refusal), ..send });
         Self { undecided, ..*self }
     }
 }
@@ -327,13 +247,26 @@ impl SendRecord {
 /// Whether every hash of a debt is decided and none is paid: only then may another invoice be asked for, accepted or
 /// sent, whoever commands it.
 pub fn all_decided<'a>(hashes: impl IntoIterator<Item = &'a HashRecord>) -> bool {
-    hashes
-        .into_iter()
-        .all(|hash| hash.undecided.is_none() && !hash.paid)
+    hashes.into_iter().all(|hash| hash.undecided.is_none() && !hash.paid)
 }
 
 fn no_answer() -> Verdict {
     Verdict::InDoubt(Doubt::NoAnswer)
+}
+
+/// A payment hash as hex text, as everything else that is stored has it.
+mod hash_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(hash))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = hex::decode(text).map_err(serde::de::Error::custom)?;
+        bytes.try_into().map_err(|_| serde::de::Error::custom("a hash has 32 bytes"))
+    }
 }
 
 #[cfg(test)]

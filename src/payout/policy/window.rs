@@ -65,15 +65,13 @@ pub enum Hold {
 impl ClaimWindow {
     /// What clients show: `slashed_at + window_days × 86 400`. This second already belongs to forfeiture.
     pub fn deadline(&self) -> i64 {
-        self.slashed_at
-            .saturating_add(i64::from(self.window_days) * SECS_PER_DAY)
+        self.slashed_at.saturating_add(i64::from(self.window_days) * SECS_PER_DAY)
     }
 
     /// The first second at which no invoice is taken any more: the deadline, or later after a reopening.
     pub fn closes_at(&self) -> i64 {
-        let reopened = self.reopened_at.map(|at| {
-            at.saturating_add(i64::from(self.request_interval_secs) * REOPENED_INTERVALS)
-        });
+        let reopened =
+            self.reopened_at.map(|at| at.saturating_add(i64::from(self.request_interval_secs) * REOPENED_INTERVALS));
         reopened.map_or(self.deadline(), |until| until.max(self.deadline()))
     }
 
@@ -85,9 +83,7 @@ impl ClaimWindow {
     /// When the next request is due while no invoice is in: at once without a former request, else one interval after
     /// it; `None` when the window will have closed by then.
     pub fn next_request_at(&self, last_request_at: Option<i64>, now: i64) -> Option<i64> {
-        let due = last_request_at.map_or(now, |last| {
-            last.saturating_add(i64::from(self.request_interval_secs))
-        });
+        let due = last_request_at.map_or(now, |last| last.saturating_add(i64::from(self.request_interval_secs)));
         let due = due.max(now);
         self.is_open(due).then_some(due)
     }
@@ -101,10 +97,7 @@ impl ClaimWindow {
             Forfeiture::Open { closes_at }
         } else if clock_mistrusted(now, attendance.best_block_at) {
             Forfeiture::Held(Hold::ClockMistrusted)
-        } else if attendance
-            .caught_up_from
-            .is_none_or(|begun| begun < closes_at)
-        {
+        } else if attendance.caught_up_from.is_none_or(|begun| begun < closes_at) {
             Forfeiture::Held(Hold::NotCaughtUp)
         } else {
             Forfeiture::Due
@@ -127,57 +120,34 @@ mod tests {
     const DEADLINE: i64 = SLASHED + 15 * 86_400;
 
     fn window() -> ClaimWindow {
-        ClaimWindow {
-            slashed_at: SLASHED,
-            window_days: 15,
-            request_interval_secs: 300,
-            reopened_at: None,
-        }
+        ClaimWindow { slashed_at: SLASHED, window_days: 15, request_interval_secs: 300, reopened_at: None }
     }
 
     /// The node was there all the time.
     fn present(now: i64) -> Attendance {
-        Attendance {
-            invoice_in: false,
-            caught_up_from: Some(now),
-            best_block_at: Some(now),
-        }
+        Attendance { invoice_in: false, caught_up_from: Some(now), best_block_at: Some(now) }
     }
 
     #[test]
     fn the_boundary_second_belongs_to_forfeiture() {
         let forfeiture = |now| window().forfeiture(now, &present(now));
         assert_eq!(window().deadline(), DEADLINE);
-        assert_eq!(
-            forfeiture(DEADLINE - 1),
-            Forfeiture::Open {
-                closes_at: DEADLINE
-            }
-        );
+        assert_eq!(forfeiture(DEADLINE - 1), Forfeiture::Open { closes_at: DEADLINE });
         assert_eq!(forfeiture(DEADLINE), Forfeiture::Due);
         assert!(window().is_open(DEADLINE - 1) && !window().is_open(DEADLINE));
     }
 
     #[test]
     fn the_current_window_counts() {
-        let days = |window_days| ClaimWindow {
-            window_days,
-            ..window()
-        };
+        let days = |window_days| ClaimWindow { window_days, ..window() };
         assert!(!days(1).is_open(SLASHED + 86_400) && days(30).is_open(DEADLINE));
         assert!(!days(0).is_open(SLASHED));
     }
 
     #[test]
     fn an_invoice_ends_the_asking_and_never_forfeits() {
-        let attendance = Attendance {
-            invoice_in: true,
-            ..present(DEADLINE)
-        };
-        assert_eq!(
-            window().forfeiture(DEADLINE + 1, &attendance),
-            Forfeiture::Claimed
-        );
+        let attendance = Attendance { invoice_in: true, ..present(DEADLINE) };
+        assert_eq!(window().forfeiture(DEADLINE + 1, &attendance), Forfeiture::Claimed);
     }
 
     #[test]
@@ -186,54 +156,25 @@ mod tests {
         assert_eq!(next(None, SLASHED), Some(SLASHED));
         assert_eq!(next(Some(SLASHED), SLASHED), Some(SLASHED + 300));
         assert_eq!(next(Some(SLASHED), SLASHED + 299), Some(SLASHED + 300));
-        assert_eq!(
-            next(Some(SLASHED), SLASHED + 5_000),
-            Some(SLASHED + 5_000),
-            "one request, not all missed ones"
-        );
-        assert_eq!(
-            next(Some(DEADLINE - 301), DEADLINE - 301),
-            Some(DEADLINE - 1)
-        );
+        assert_eq!(next(Some(SLASHED), SLASHED + 5_000), Some(SLASHED + 5_000), "one request, not all missed ones");
+        assert_eq!(next(Some(DEADLINE - 301), DEADLINE - 301), Some(DEADLINE - 1));
         assert_eq!(next(Some(DEADLINE - 300), DEADLINE - 300), None);
         assert_eq!(next(None, DEADLINE), None);
     }
 
     #[test]
     fn a_reopened_asking_lasts_twelve_intervals_at_least() {
-        let reopened = |at| ClaimWindow {
-            reopened_at: Some(at),
-            ..window()
-        };
-        assert_eq!(
-            reopened(DEADLINE + 1_000).closes_at(),
-            DEADLINE + 1_000 + 3_600
-        );
+        let reopened = |at| ClaimWindow { reopened_at: Some(at), ..window() };
+        assert_eq!(reopened(DEADLINE + 1_000).closes_at(), DEADLINE + 1_000 + 3_600);
         assert_eq!(reopened(DEADLINE - 3_599).closes_at(), DEADLINE + 1);
-        assert_eq!(
-            reopened(SLASHED).closes_at(),
-            DEADLINE,
-            "never shorter than the window"
-        );
+        assert_eq!(reopened(SLASHED).closes_at(), DEADLINE, "never shorter than the window");
         let late = reopened(DEADLINE + 1_000);
-        assert_eq!(
-            late.next_request_at(Some(SLASHED), DEADLINE + 1_000),
-            Some(DEADLINE + 1_000)
-        );
+        assert_eq!(late.next_request_at(Some(SLASHED), DEADLINE + 1_000), Some(DEADLINE + 1_000));
         assert_eq!(late.deadline(), DEADLINE, "clients go on showing the same");
         // A catch-up between the old deadline and the new end proves nothing about the new end.
-        let attendance = Attendance {
-            caught_up_from: Some(DEADLINE + 2_000),
-            ..present(DEADLINE + 4_600)
-        };
-        assert_eq!(
-            late.forfeiture(DEADLINE + 4_600, &attendance),
-            Forfeiture::Held(Hold::NotCaughtUp)
-        );
-        assert_eq!(
-            late.forfeiture(DEADLINE + 4_600, &present(DEADLINE + 4_600)),
-            Forfeiture::Due
-        );
+        let attendance = Attendance { caught_up_from: Some(DEADLINE + 2_000), ..present(DEADLINE + 4_600) };
+        assert_eq!(late.forfeiture(DEADLINE + 4_600, &attendance), Forfeiture::Held(Hold::NotCaughtUp));
+        assert_eq!(late.forfeiture(DEADLINE + 4_600, &present(DEADLINE + 4_600)), Forfeiture::Due);
     }
 
     #[test]
@@ -245,34 +186,17 @@ mod tests {
             (Some(DEADLINE), Forfeiture::Due),
             (Some(now), Forfeiture::Due),
         ] {
-            let attendance = Attendance {
-                caught_up_from,
-                ..present(now)
-            };
-            assert_eq!(
-                window().forfeiture(now, &attendance),
-                expected,
-                "{caught_up_from:?}"
-            );
+            let attendance = Attendance { caught_up_from, ..present(now) };
+            assert_eq!(window().forfeiture(now, &attendance), expected, "{caught_up_from:?}");
         }
         for (best_block_at, expected) in [
             (None, Forfeiture::Held(Hold::ClockMistrusted)),
-            (
-                Some(now - MAX_LEAD_OVER_BLOCKS_SECS - 1),
-                Forfeiture::Held(Hold::ClockMistrusted),
-            ),
+            (Some(now - MAX_LEAD_OVER_BLOCKS_SECS - 1), Forfeiture::Held(Hold::ClockMistrusted)),
             (Some(now - MAX_LEAD_OVER_BLOCKS_SECS), Forfeiture::Due),
             (Some(now + 7_200), Forfeiture::Due),
         ] {
-            let attendance = Attendance {
-                best_block_at,
-                ..present(now)
-            };
-            assert_eq!(
-                window().forfeiture(now, &attendance),
-                expected,
-                "{best_block_at:?}"
-            );
+            let attendance = Attendance { best_block_at, ..present(now) };
+            assert_eq!(window().forfeiture(now, &attendance), expected, "{best_block_at:?}");
         }
     }
 

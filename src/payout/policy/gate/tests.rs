@@ -3,9 +3,7 @@ use std::time::Duration;
 use bitcoin::bech32::Fe32;
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
-use lightning_invoice::{
-    InvoiceBuilder, PaymentSecret, RouteHint, RouteHintHop, RoutingFees, Sha256, TaggedField,
-};
+use lightning_invoice::{InvoiceBuilder, PaymentSecret, RouteHint, RouteHintHop, RoutingFees, Sha256, TaggedField};
 use proptest::prelude::*;
 
 use super::*;
@@ -29,10 +27,7 @@ fn rules() -> GateRules {
 }
 
 fn trade_rules() -> GateRules {
-    GateRules {
-        amountless: Amountless::Allow,
-        ..rules()
-    }
+    GateRules { amountless: Amountless::Allow, ..rules() }
 }
 
 fn key(byte: u8) -> (SecretKey, PublicKey) {
@@ -85,10 +80,7 @@ impl Draft {
 
     fn sign(&self) -> String {
         let secret = key(self.signer).0;
-        self.raw()
-            .sign::<_, ()>(|hash| Ok(Secp256k1::new().sign_ecdsa_recoverable(hash, &secret)))
-            .unwrap()
-            .to_string()
+        self.raw().sign::<_, ()>(|hash| Ok(Secp256k1::new().sign_ecdsa_recoverable(hash, &secret))).unwrap().to_string()
     }
 }
 
@@ -100,17 +92,11 @@ fn verdict(draft: &Draft, rules: &GateRules) -> Option<InvoiceDefect> {
 fn field(tag: u8, words: &[u8]) -> RawTaggedField {
     let length = [(words.len() / 32) as u8, (words.len() % 32) as u8];
     let all = [&[tag], &length[..], words].concat();
-    RawTaggedField::UnknownSemantics(
-        all.into_iter()
-            .map(|word| Fe32::try_from(word).unwrap())
-            .collect(),
-    )
+    RawTaggedField::UnknownSemantics(all.into_iter().map(|word| Fe32::try_from(word).unwrap()).collect())
 }
 
 fn drop_field(raw: &mut RawBolt11Invoice, dropped: fn(&TaggedField) -> bool) {
-    raw.data
-        .tagged_fields
-        .retain(|field| !matches!(field, RawTaggedField::KnownSemantics(known) if dropped(known)));
+    raw.data.tagged_fields.retain(|field| !matches!(field, RawTaggedField::KnownSemantics(known) if dropped(known)));
 }
 
 fn set_features(raw: &mut RawBolt11Invoice, bits: &[usize]) {
@@ -137,11 +123,7 @@ fn a_good_invoice_is_admitted_with_what_the_payment_needs() {
     };
     assert_eq!(admit(&text, &rules(), NOW), Ok(accepted.clone()));
     assert_eq!(admit(&text, &trade_rules(), NOW), Ok(accepted.clone()));
-    assert_eq!(
-        admit(&text.to_uppercase(), &rules(), NOW),
-        Ok(accepted),
-        "upper case is stored in lower case"
-    );
+    assert_eq!(admit(&text.to_uppercase(), &rules(), NOW), Ok(accepted), "upper case is stored in lower case");
 }
 
 #[test]
@@ -158,7 +140,10 @@ fn texts_that_are_no_invoice() {
         ("@".into(), InvoiceDefect::Undecodable),
         (String::new(), InvoiceDefect::Undecodable),
         ("lnbcrt".into(), InvoiceDefect::Undecodable),
-        ("lno1pqps7sjqpgtyzm3qv4uxzmtsd3jjqer9wd3hy6tsw35k7msjzfpy7nz5yqcnygrfdej82um5wf5k2uckyypwa3e".into(), InvoiceDefect::Undecodable),
+        (
+            "lno1pqps7sjqpgtyzm3qv4uxzmtsd3jjqer9wd3hy6tsw35k7msjzfpy7nz5yqcnygrfdej82um5wf5k2uckyypwa3e".into(),
+            InvoiceDefect::Undecodable,
+        ),
         (format!("lightning:{good}"), InvoiceDefect::Undecodable),
         (format!(" {good}"), InvoiceDefect::Undecodable),
         (format!("{good}\n"), InvoiceDefect::Undecodable),
@@ -184,20 +169,8 @@ fn only_the_chain_of_lnd() {
         assert_eq!(Network::from_lnd_name(name), Some(*network));
         for (issued_for, currency, _) in &all {
             let expected = (network != issued_for).then_some(InvoiceDefect::WrongNetwork);
-            let draft = Draft {
-                currency: currency.clone(),
-                ..draft()
-            };
-            assert_eq!(
-                verdict(
-                    &draft,
-                    &GateRules {
-                        network: *network,
-                        ..rules()
-                    }
-                ),
-                expected
-            );
+            let draft = Draft { currency: currency.clone(), ..draft() };
+            assert_eq!(verdict(&draft, &GateRules { network: *network, ..rules() }), expected);
         }
     }
     assert_eq!(Network::from_lnd_name("litecoin"), None);
@@ -205,61 +178,25 @@ fn only_the_chain_of_lnd() {
 
 #[test]
 fn exactly_the_amount_to_the_millisatoshi() {
-    for msat in [
-        0,
-        1,
-        499_000,
-        499_999,
-        500_001,
-        500_999,
-        501_000,
-        500_000_000,
-        u64::MAX / 10,
-    ] {
-        let draft = Draft {
-            msat: Some(msat),
-            ..draft()
-        };
-        assert_eq!(
-            verdict(&draft, &rules()),
-            Some(InvoiceDefect::WrongAmount),
-            "{msat}"
-        );
-        assert_eq!(
-            verdict(&draft, &trade_rules()),
-            Some(InvoiceDefect::WrongAmount),
-            "{msat}"
-        );
+    for msat in [0, 1, 499_000, 499_999, 500_001, 500_999, 501_000, 500_000_000, u64::MAX / 10] {
+        let draft = Draft { msat: Some(msat), ..draft() };
+        assert_eq!(verdict(&draft, &rules()), Some(InvoiceDefect::WrongAmount), "{msat}");
+        assert_eq!(verdict(&draft, &trade_rules()), Some(InvoiceDefect::WrongAmount), "{msat}");
     }
     // A tenth of a millisatoshi above.
     let edit = |raw: &mut RawBolt11Invoice| {
-        (raw.hrp.raw_amount, raw.hrp.si_prefix) =
-            (Some(5_000_001), Some(lightning_invoice::SiPrefix::Pico));
+        (raw.hrp.raw_amount, raw.hrp.si_prefix) = (Some(5_000_001), Some(lightning_invoice::SiPrefix::Pico));
     };
-    assert_eq!(
-        verdict(&Draft { edit, ..draft() }, &rules()),
-        Some(InvoiceDefect::WrongAmount)
-    );
+    assert_eq!(verdict(&Draft { edit, ..draft() }, &rules()), Some(InvoiceDefect::WrongAmount));
     // So many bitcoins that the amount overflows, which the decoder reports as no amount at all.
-    let edit = |raw: &mut RawBolt11Invoice| {
-        (raw.hrp.raw_amount, raw.hrp.si_prefix) = (Some(u64::MAX), None)
-    };
-    assert_eq!(
-        verdict(&Draft { edit, ..draft() }, &trade_rules()),
-        Some(InvoiceDefect::WrongAmount)
-    );
+    let edit = |raw: &mut RawBolt11Invoice| (raw.hrp.raw_amount, raw.hrp.si_prefix) = (Some(u64::MAX), None);
+    assert_eq!(verdict(&Draft { edit, ..draft() }, &trade_rules()), Some(InvoiceDefect::WrongAmount));
 }
 
 #[test]
 fn an_amountless_invoice_is_for_the_trade_payout_only() {
-    let amountless = Draft {
-        msat: None,
-        ..draft()
-    };
-    assert_eq!(
-        verdict(&amountless, &rules()),
-        Some(InvoiceDefect::MissingAmount)
-    );
+    let amountless = Draft { msat: None, ..draft() };
+    assert_eq!(verdict(&amountless, &rules()), Some(InvoiceDefect::MissingAmount));
     let accepted = admit(&amountless.sign(), &trade_rules(), NOW).unwrap();
     assert_eq!((accepted.amount_sats, accepted.amountless), (500, true));
 }
@@ -267,14 +204,8 @@ fn an_amountless_invoice_is_for_the_trade_payout_only() {
 #[test]
 fn nothing_is_admitted_when_nothing_is_owed() {
     for msat in [None, Some(0), Some(1)] {
-        let rules = GateRules {
-            expected_sats: 0,
-            ..trade_rules()
-        };
-        assert_eq!(
-            verdict(&Draft { msat, ..draft() }, &rules),
-            Some(InvoiceDefect::WrongAmount)
-        );
+        let rules = GateRules { expected_sats: 0, ..trade_rules() };
+        assert_eq!(verdict(&Draft { msat, ..draft() }, &rules), Some(InvoiceDefect::WrongAmount));
     }
 }
 
@@ -293,76 +224,32 @@ fn each_bound_of_the_expiry_to_the_second() {
         (month + 1, Some(InvoiceDefect::ExpiresTooLate)),
         (u64::MAX, Some(InvoiceDefect::ExpiresTooLate)),
     ] {
-        assert_eq!(
-            verdict(&Draft { expiry, ..draft() }, &rules()),
-            expected,
-            "{expiry}"
-        );
+        assert_eq!(verdict(&Draft { expiry, ..draft() }, &rules()), expected, "{expiry}");
     }
     // The same bounds when the invoice is old: it is the time left that counts, not the invoice's life.
     for (created, expected) in [
         (NOW - 86_400 - 1, Some(InvoiceDefect::Expired)),
         (NOW - 86_400, Some(InvoiceDefect::Expired)),
         (NOW - 86_400 + 1, Some(InvoiceDefect::ExpiresTooSoon)),
-        (
-            NOW - 86_400 + i64::from(WINDOW) - 1,
-            Some(InvoiceDefect::ExpiresTooSoon),
-        ),
+        (NOW - 86_400 + i64::from(WINDOW) - 1, Some(InvoiceDefect::ExpiresTooSoon)),
         (NOW - 86_400 + i64::from(WINDOW), None),
         (NOW + i64::from(MAX_EXPIRY_SECS) - 86_400, None),
-        (
-            NOW + i64::from(MAX_EXPIRY_SECS) - 86_400 + 1,
-            Some(InvoiceDefect::ExpiresTooLate),
-        ),
+        (NOW + i64::from(MAX_EXPIRY_SECS) - 86_400 + 1, Some(InvoiceDefect::ExpiresTooLate)),
     ] {
-        assert_eq!(
-            verdict(&Draft { created, ..draft() }, &rules()),
-            expected,
-            "{}",
-            created - NOW
-        );
+        assert_eq!(verdict(&Draft { created, ..draft() }, &rules()), expected, "{}", created - NOW);
     }
-    let no_window = GateRules {
-        min_remaining_expiry_secs: 0,
-        ..rules()
-    };
-    assert_eq!(
-        verdict(
-            &Draft {
-                expiry: 0,
-                ..draft()
-            },
-            &no_window
-        ),
-        Some(InvoiceDefect::Expired)
-    );
-    assert_eq!(
-        verdict(
-            &Draft {
-                expiry: 1,
-                ..draft()
-            },
-            &no_window
-        ),
-        None
-    );
+    let no_window = GateRules { min_remaining_expiry_secs: 0, ..rules() };
+    assert_eq!(verdict(&Draft { expiry: 0, ..draft() }, &no_window), Some(InvoiceDefect::Expired));
+    assert_eq!(verdict(&Draft { expiry: 1, ..draft() }, &no_window), None);
 }
 
 #[test]
 fn an_unset_expiry_is_an_hour_and_an_unset_cltv_18_blocks() {
     let edit = |raw: &mut RawBolt11Invoice| {
-        drop_field(raw, |field| {
-            matches!(
-                field,
-                TaggedField::ExpiryTime(_) | TaggedField::MinFinalCltvExpiryDelta(_)
-            )
-        });
+        drop_field(raw, |field| matches!(field, TaggedField::ExpiryTime(_) | TaggedField::MinFinalCltvExpiryDelta(_)));
     };
     let accepted = admit(&Draft { edit, ..draft() }.sign(), &rules(), NOW).unwrap();
-    assert_eq!(
-        (accepted.expires_at, accepted.min_final_cltv_expiry_delta),
-        (NOW + 3_600, 18)
-    );
+    assert_eq!((accepted.expires_at, accepted.min_final_cltv_expiry_delta), (NOW + 3_600, 18));
 }
 
 #[test]
@@ -374,17 +261,10 @@ fn the_final_cltv_delta_is_bounded() {
         (145, Some(InvoiceDefect::FinalCltvTooHigh)),
         // lnd keeps 16 bits, this is 40 there.
         (65_536 + 40, Some(InvoiceDefect::FinalCltvTooHigh)),
-        (
-            u64::from(u32::MAX) + 41,
-            Some(InvoiceDefect::FinalCltvTooHigh),
-        ),
+        (u64::from(u32::MAX) + 41, Some(InvoiceDefect::FinalCltvTooHigh)),
         (u64::MAX, Some(InvoiceDefect::FinalCltvTooHigh)),
     ] {
-        assert_eq!(
-            verdict(&Draft { cltv, ..draft() }, &rules()),
-            expected,
-            "{cltv}"
-        );
+        assert_eq!(verdict(&Draft { cltv, ..draft() }, &rules()), expected, "{cltv}");
     }
 }
 
@@ -394,125 +274,60 @@ fn features_that_lnd_cannot_meet() {
         (|raw| set_features(raw, &[9, 15]), None),
         (|raw| set_features(raw, &[8, 14, 16, 48]), None),
         (|raw| set_features(raw, &[9, 15, 25, 57, 101, 263]), None),
-        (
-            |raw| set_features(raw, &[9, 15, 30]),
-            Some(InvoiceDefect::Amp),
-        ),
-        (
-            |raw| set_features(raw, &[9, 15, 31]),
-            Some(InvoiceDefect::Amp),
-        ),
-        (
-            |raw| set_features(raw, &[9, 15, 56]),
-            Some(InvoiceDefect::UnknownRequiredFeatures),
-        ),
-        (
-            |raw| set_features(raw, &[9, 15, 100]),
-            Some(InvoiceDefect::UnknownRequiredFeatures),
-        ),
-        (
-            |raw| set_features(raw, &[9, 15, 262]),
-            Some(InvoiceDefect::UnknownRequiredFeatures),
-        ),
-        (
-            |raw| set_features(raw, &[0, 9, 15]),
-            Some(InvoiceDefect::UnknownRequiredFeatures),
-        ),
-        (
-            |raw| set_features(raw, &[9, 15, 1_000]),
-            Some(InvoiceDefect::UnknownRequiredFeatures),
-        ),
-        (
-            |raw| set_features(raw, &[9, 17]),
-            Some(InvoiceDefect::NoPaymentSecret),
-        ),
-        (
-            |raw| set_features(raw, &[15]),
-            Some(InvoiceDefect::IncompleteFeatures),
-        ),
+        (|raw| set_features(raw, &[9, 15, 30]), Some(InvoiceDefect::Amp)),
+        (|raw| set_features(raw, &[9, 15, 31]), Some(InvoiceDefect::Amp)),
+        (|raw| set_features(raw, &[9, 15, 56]), Some(InvoiceDefect::UnknownRequiredFeatures)),
+        (|raw| set_features(raw, &[9, 15, 100]), Some(InvoiceDefect::UnknownRequiredFeatures)),
+        (|raw| set_features(raw, &[9, 15, 262]), Some(InvoiceDefect::UnknownRequiredFeatures)),
+        (|raw| set_features(raw, &[0, 9, 15]), Some(InvoiceDefect::UnknownRequiredFeatures)),
+        (|raw| set_features(raw, &[9, 15, 1_000]), Some(InvoiceDefect::UnknownRequiredFeatures)),
+        (|raw| set_features(raw, &[9, 17]), Some(InvoiceDefect::NoPaymentSecret)),
+        (|raw| set_features(raw, &[15]), Some(InvoiceDefect::IncompleteFeatures)),
         (
             |raw| drop_field(raw, |field| matches!(field, TaggedField::Features(_))),
             Some(InvoiceDefect::NoPaymentSecret),
         ),
     ];
     for (at, (edit, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(
-            verdict(&Draft { edit, ..draft() }, &rules()),
-            expected,
-            "case {at}"
-        );
+        assert_eq!(verdict(&Draft { edit, ..draft() }, &rules()), expected, "case {at}");
     }
 }
 
 #[test]
 fn fields_missing_or_doubled() {
     let cases: [(Edit, InvoiceDefect); 6] = [
-        (
-            |raw| drop_field(raw, |field| matches!(field, TaggedField::PaymentSecret(_))),
-            InvoiceDefect::NoPaymentSecret,
-        ),
-        (
-            |raw| drop_field(raw, |field| matches!(field, TaggedField::PaymentHash(_))),
-            InvoiceDefect::Undecodable,
-        ),
-        (
-            |raw| drop_field(raw, |field| matches!(field, TaggedField::Description(_))),
-            InvoiceDefect::Undecodable,
-        ),
+        (|raw| drop_field(raw, |field| matches!(field, TaggedField::PaymentSecret(_))), InvoiceDefect::NoPaymentSecret),
+        (|raw| drop_field(raw, |field| matches!(field, TaggedField::PaymentHash(_))), InvoiceDefect::Undecodable),
+        (|raw| drop_field(raw, |field| matches!(field, TaggedField::Description(_))), InvoiceDefect::Undecodable),
         (
             |raw| {
                 let other = Sha256(sha256::Hash::from_byte_array([8; 32]));
-                raw.data
-                    .tagged_fields
-                    .push(TaggedField::PaymentHash(other).into());
+                raw.data.tagged_fields.push(TaggedField::PaymentHash(other).into());
             },
             InvoiceDefect::Undecodable,
         ),
         (
-            |raw| {
-                raw.data
-                    .tagged_fields
-                    .push(TaggedField::PaymentSecret(PaymentSecret([4; 32])).into())
-            },
+            |raw| raw.data.tagged_fields.push(TaggedField::PaymentSecret(PaymentSecret([4; 32])).into()),
             InvoiceDefect::Undecodable,
         ),
-        (
-            |raw| raw.data.tagged_fields.push(field(3, &[])),
-            InvoiceDefect::Undecodable,
-        ),
+        (|raw| raw.data.tagged_fields.push(field(3, &[])), InvoiceDefect::Undecodable),
     ];
     for (at, (edit, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(
-            verdict(&Draft { edit, ..draft() }, &rules()),
-            Some(expected),
-            "case {at}"
-        );
+        assert_eq!(verdict(&Draft { edit, ..draft() }, &rules()), Some(expected), "case {at}");
     }
 }
 
 #[test]
 fn what_lnd_would_read_differently() {
-    let edit = |raw: &mut RawBolt11Invoice| {
-        raw.data
-            .tagged_fields
-            .push(field(TAG_BLINDED_PATH, &[1; 52]))
-    };
-    assert_eq!(
-        verdict(&Draft { edit, ..draft() }, &rules()),
-        Some(InvoiceDefect::BlindedPath)
-    );
+    let edit = |raw: &mut RawBolt11Invoice| raw.data.tagged_fields.push(field(TAG_BLINDED_PATH, &[1; 52]));
+    assert_eq!(verdict(&Draft { edit, ..draft() }, &rules()), Some(InvoiceDefect::BlindedPath));
 
     // A delta of 40 behind a leading zero: signed over a text that the decoder would shorten.
     let edit = |raw: &mut RawBolt11Invoice| {
-        drop_field(raw, |field| {
-            matches!(field, TaggedField::MinFinalCltvExpiryDelta(_))
-        });
+        drop_field(raw, |field| matches!(field, TaggedField::MinFinalCltvExpiryDelta(_)));
         raw.data.tagged_fields.push(field(TAG_CLTV, &[0, 1, 8]));
     };
-    assert_eq!(
-        verdict(&Draft { edit, ..draft() }, &rules()),
-        Some(InvoiceDefect::NotCanonical)
-    );
+    assert_eq!(verdict(&Draft { edit, ..draft() }, &rules()), Some(InvoiceDefect::NotCanonical));
 
     // A field that nobody knows changes nothing.
     let edit = |raw: &mut RawBolt11Invoice| raw.data.tagged_fields.push(field(2, &[1; 52]));
@@ -521,33 +336,12 @@ fn what_lnd_would_read_differently() {
 
 #[test]
 fn the_payee_must_be_another_node() {
-    assert_eq!(
-        verdict(
-            &Draft {
-                signer: 9,
-                ..draft()
-            },
-            &rules()
-        ),
-        Some(InvoiceDefect::OwnNode)
-    );
+    assert_eq!(verdict(&Draft { signer: 9, ..draft() }, &rules()), Some(InvoiceDefect::OwnNode));
 
     let edit = |raw: &mut RawBolt11Invoice| {
-        raw.data
-            .tagged_fields
-            .push(TaggedField::PayeePubKey(key(9).1.into()).into());
+        raw.data.tagged_fields.push(TaggedField::PayeePubKey(key(9).1.into()).into());
     };
-    assert_eq!(
-        verdict(
-            &Draft {
-                edit,
-                signer: 9,
-                ..draft()
-            },
-            &rules()
-        ),
-        Some(InvoiceDefect::OwnNode)
-    );
+    assert_eq!(verdict(&Draft { edit, signer: 9, ..draft() }, &rules()), Some(InvoiceDefect::OwnNode));
     assert_eq!(
         verdict(&Draft { edit, ..draft() }, &rules()),
         Some(InvoiceDefect::Undecodable),
@@ -558,46 +352,26 @@ fn the_payee_must_be_another_node() {
         let hop = RouteHintHop {
             src_node_id: key(9).1,
             short_channel_id: 1,
-            fees: RoutingFees {
-                base_msat: 0,
-                proportional_millionths: 0,
-            },
+            fees: RoutingFees { base_msat: 0, proportional_millionths: 0 },
             cltv_expiry_delta: 40,
             htlc_minimum_msat: None,
             htlc_maximum_msat: None,
         };
         let route = lightning_invoice::PrivateRoute::new(RouteHint(vec![hop])).unwrap();
-        raw.data
-            .tagged_fields
-            .push(TaggedField::PrivateRoute(route).into());
+        raw.data.tagged_fields.push(TaggedField::PrivateRoute(route).into());
     };
-    assert_eq!(
-        verdict(&Draft { edit, ..draft() }, &rules()),
-        None,
-        "a peer reached through the node's own channel"
-    );
+    assert_eq!(verdict(&Draft { edit, ..draft() }, &rules()), None, "a peer reached through the node's own channel");
 }
 
 #[test]
 fn invoices_of_the_real_lnd_are_canonical() {
     // As lnd 0.20 writes it, on simnet, 100 000 sats.
     let text = "lnsb1m1p4sgzynpp56przqp0s2c4ldu7g6yeeygp77htrehr3a9w5lclfrta5drr75fjqdqqcqzzsxqyz5vqsp5gp86xrllkhxhj3td9cm3pr7gv0u9g2kh6e02mmywagcznvspsupq9qxpqysgqshht4fxeprem5pdjnjv3wscurwhxh0aspst0wjlc3vugtj2xcxwy5crepdamyt6s9wakzjnlv4qtrawrylvrfdagvgnswqpthq6cf8qphp3exs";
-    let issued = text
-        .parse::<Bolt11Invoice>()
-        .unwrap()
-        .duration_since_epoch()
-        .as_secs() as i64;
-    let rules = GateRules {
-        network: Network::Simnet,
-        expected_sats: 100_000,
-        min_remaining_expiry_secs: 60,
-        ..rules()
-    };
+    let issued = text.parse::<Bolt11Invoice>().unwrap().duration_since_epoch().as_secs() as i64;
+    let rules =
+        GateRules { network: Network::Simnet, expected_sats: 100_000, min_remaining_expiry_secs: 60, ..rules() };
     let accepted = admit(text, &rules, issued).unwrap();
-    assert_eq!(
-        (accepted.amount_sats, accepted.min_final_cltv_expiry_delta),
-        (100_000, 80)
-    );
+    assert_eq!((accepted.amount_sats, accepted.min_final_cltv_expiry_delta), (100_000, 80));
 }
 
 proptest! {

@@ -19,11 +19,7 @@ fn fresh() -> HashRecord {
 
 /// One failed attempt was judged under index 4.
 fn judged() -> HashRecord {
-    HashRecord {
-        sends: 1,
-        judged_index: 4,
-        ..fresh()
-    }
+    HashRecord { sends: 1, judged_index: 4, ..fresh() }
 }
 
 /// After that attempt a second send has left at `NOW`.
@@ -36,18 +32,11 @@ fn refused(refusal: Refusal) -> HashRecord {
 }
 
 fn at(asked_at: i64) -> Circumstances {
-    Circumstances {
-        asked_at,
-        ledger: Ledger::Intact,
-        skew_margin_secs: SKEW_MARGIN_SECS,
-    }
+    Circumstances { asked_at, ledger: Ledger::Intact, skew_margin_secs: SKEW_MARGIN_SECS }
 }
 
 fn with(ledger: Ledger, asked_at: i64) -> Circumstances {
-    Circumstances {
-        ledger,
-        ..at(asked_at)
-    }
+    Circumstances { ledger, ..at(asked_at) }
 }
 
 fn payment(index: u64, status: PaymentStatus) -> Observation {
@@ -59,25 +48,13 @@ fn failed(index: u64, reason: FailureReason) -> Observation {
 }
 
 fn succeeded(byte: u8) -> PaymentStatus {
-    PaymentStatus::Succeeded {
-        preimage: Preimage([byte; 32]),
-        fee_msat: 1_001,
-    }
+    PaymentStatus::Succeeded { preimage: Preimage([byte; 32]), fee_msat: 1_001 }
 }
 
 const LAST_CHANCE: i64 = NOW + VALID + SKEW_MARGIN_SECS;
-const FRESH: Verdict = Verdict::Rejected {
-    next: Next::FreshInvoice,
-    attempted: false,
-};
-const FRESH_ATTEMPTED: Verdict = Verdict::Rejected {
-    next: Next::FreshInvoice,
-    attempted: true,
-};
-const RETRY: Verdict = Verdict::Rejected {
-    next: Next::Retry,
-    attempted: true,
-};
+const FRESH: Verdict = Verdict::Rejected { next: Next::FreshInvoice, attempted: false };
+const FRESH_ATTEMPTED: Verdict = Verdict::Rejected { next: Next::FreshInvoice, attempted: true };
+const RETRY: Verdict = Verdict::Rejected { next: Next::Retry, attempted: true };
 const IN_FLIGHT: Verdict = Verdict::InDoubt(Doubt::InFlight);
 const MAY_ARRIVE: Verdict = Verdict::InDoubt(Doubt::MayArrive);
 const NO_ANSWER: Verdict = Verdict::InDoubt(Doubt::NoAnswer);
@@ -86,333 +63,78 @@ const UNREAD: Verdict = Verdict::InDoubt(Doubt::LedgerUnread);
 #[test]
 fn every_row_of_the_table() {
     use FailureReason::*;
-    let arrived = sent()
-        .judge(payment(5, PaymentStatus::InFlight), &at(NOW))
-        .0;
-    let paid = Verdict::Paid {
-        preimage: Preimage(PREIMAGE),
-        fee_sats: 2,
-    };
+    let arrived = sent().judge(payment(5, PaymentStatus::InFlight), &at(NOW)).0;
+    let paid = Verdict::Paid { preimage: Preimage(PREIMAGE), fee_sats: 2 };
     let past = LAST_CHANCE + 1;
     for (row, (record, seen, at, verdict, undecided)) in [
         // Succeeded, with and without the proof.
         (sent(), payment(5, succeeded(5)), at(NOW), paid, false),
         (sent(), payment(4, succeeded(5)), at(NOW), paid, false),
-        (
-            fresh(),
-            payment(1, succeeded(5)),
-            at(EXPIRES + 1),
-            paid,
-            false,
-        ),
-        (
-            sent(),
-            payment(5, succeeded(0)),
-            at(NOW),
-            Verdict::InDoubt(Doubt::PreimageMismatch),
-            true,
-        ),
-        (
-            sent(),
-            payment(5, succeeded(6)),
-            at(past),
-            Verdict::InDoubt(Doubt::PreimageMismatch),
-            true,
-        ),
+        (fresh(), payment(1, succeeded(5)), at(EXPIRES + 1), paid, false),
+        (sent(), payment(5, succeeded(0)), at(NOW), Verdict::InDoubt(Doubt::PreimageMismatch), true),
+        (sent(), payment(5, succeeded(6)), at(past), Verdict::InDoubt(Doubt::PreimageMismatch), true),
         // Failed under a new index.
-        (
-            sent(),
-            failed(5, IncorrectPaymentDetails),
-            at(NOW),
-            FRESH_ATTEMPTED,
-            false,
-        ),
+        (sent(), failed(5, IncorrectPaymentDetails), at(NOW), FRESH_ATTEMPTED, false),
         (sent(), failed(5, Other), at(NOW), RETRY, false),
         (sent(), failed(5, Other), at(EXPIRES - 1), RETRY, false),
-        (
-            sent(),
-            failed(5, Other),
-            at(EXPIRES),
-            FRESH_ATTEMPTED,
-            false,
-        ),
-        (
-            sent(),
-            failed(5, InsufficientBalance),
-            at(NOW),
-            Verdict::RetryLater,
-            false,
-        ),
-        (
-            sent(),
-            failed(5, InsufficientBalance),
-            at(EXPIRES),
-            FRESH,
-            false,
-        ),
+        (sent(), failed(5, Other), at(EXPIRES), FRESH_ATTEMPTED, false),
+        (sent(), failed(5, InsufficientBalance), at(NOW), Verdict::RetryLater, false),
+        (sent(), failed(5, InsufficientBalance), at(EXPIRES), FRESH, false),
         (arrived, failed(5, Other), at(NOW), RETRY, false),
         // Failed under a new index that no send of the database explains.
-        (
-            judged(),
-            failed(5, Other),
-            at(NOW),
-            Verdict::SafeToSend,
-            false,
-        ),
-        (
-            judged(),
-            failed(5, IncorrectPaymentDetails),
-            at(NOW),
-            FRESH,
-            false,
-        ),
+        (judged(), failed(5, Other), at(NOW), Verdict::SafeToSend, false),
+        (judged(), failed(5, IncorrectPaymentDetails), at(NOW), FRESH, false),
         // Failed under an index that was judged before.
-        (
-            judged(),
-            failed(4, Other),
-            at(NOW),
-            Verdict::SafeToSend,
-            false,
-        ),
-        (
-            judged(),
-            failed(4, IncorrectPaymentDetails),
-            at(NOW),
-            Verdict::SafeToSend,
-            false,
-        ),
+        (judged(), failed(4, Other), at(NOW), Verdict::SafeToSend, false),
+        (judged(), failed(4, IncorrectPaymentDetails), at(NOW), Verdict::SafeToSend, false),
         (judged(), failed(4, Other), at(EXPIRES), FRESH, false),
         (sent(), failed(4, Other), at(NOW), MAY_ARRIVE, true),
-        (
-            sent(),
-            failed(4, IncorrectPaymentDetails),
-            at(LAST_CHANCE),
-            MAY_ARRIVE,
-            true,
-        ),
+        (sent(), failed(4, IncorrectPaymentDetails), at(LAST_CHANCE), MAY_ARRIVE, true),
         (sent(), failed(0, Other), at(LAST_CHANCE), MAY_ARRIVE, true),
-        (
-            sent(),
-            failed(4, Other),
-            at(past),
-            Verdict::SafeToSend,
-            false,
-        ),
-        (
-            sent(),
-            failed(4, Other),
-            with(Ledger::Unread, past),
-            UNREAD,
-            true,
-        ),
-        (
-            sent(),
-            failed(4, Other),
-            with(Ledger::Gap, past),
-            Verdict::Operator,
-            true,
-        ),
-        (
-            refused(Refusal::Invoice),
-            failed(4, Other),
-            at(NOW),
-            MAY_ARRIVE,
-            true,
-        ),
-        (
-            refused(Refusal::Invoice),
-            failed(4, Other),
-            at(past),
-            FRESH,
-            false,
-        ),
-        (
-            refused(Refusal::Other),
-            failed(4, Other),
-            at(past),
-            Verdict::Refused,
-            false,
-        ),
+        (sent(), failed(4, Other), at(past), Verdict::SafeToSend, false),
+        (sent(), failed(4, Other), with(Ledger::Unread, past), UNREAD, true),
+        (sent(), failed(4, Other), with(Ledger::Gap, past), Verdict::Operator, true),
+        (refused(Refusal::Invoice), failed(4, Other), at(NOW), MAY_ARRIVE, true),
+        (refused(Refusal::Invoice), failed(4, Other), at(past), FRESH, false),
+        (refused(Refusal::Other), failed(4, Other), at(past), Verdict::Refused, false),
         (arrived, failed(4, Other), at(past), Verdict::Operator, true),
         // In flight, whatever the send record says.
-        (
-            sent(),
-            payment(5, PaymentStatus::InFlight),
-            at(past),
-            IN_FLIGHT,
-            true,
-        ),
-        (
-            sent(),
-            payment(5, PaymentStatus::Unknown),
-            at(past),
-            IN_FLIGHT,
-            true,
-        ),
-        (
-            fresh(),
-            payment(1, PaymentStatus::InFlight),
-            at(NOW),
-            IN_FLIGHT,
-            true,
-        ),
+        (sent(), payment(5, PaymentStatus::InFlight), at(past), IN_FLIGHT, true),
+        (sent(), payment(5, PaymentStatus::Unknown), at(past), IN_FLIGHT, true),
+        (fresh(), payment(1, PaymentStatus::InFlight), at(NOW), IN_FLIGHT, true),
         // No answer.
         (sent(), Observation::Silent, at(past), NO_ANSWER, true),
-        (
-            fresh(),
-            Observation::Silent,
-            at(NOW),
-            Verdict::Unavailable,
-            false,
-        ),
-        (
-            sent(),
-            Observation::Unavailable,
-            at(past),
-            Verdict::Unavailable,
-            true,
-        ),
-        (
-            judged(),
-            Observation::Unavailable,
-            at(NOW),
-            Verdict::Unavailable,
-            false,
-        ),
+        (fresh(), Observation::Silent, at(NOW), Verdict::Unavailable, false),
+        (sent(), Observation::Unavailable, at(past), Verdict::Unavailable, true),
+        (judged(), Observation::Unavailable, at(NOW), Verdict::Unavailable, false),
         // Refused by lnd itself, then not found.
-        (
-            sent(),
-            Observation::Refused(Refusal::Invoice),
-            at(NOW),
-            NO_ANSWER,
-            true,
-        ),
-        (
-            refused(Refusal::Invoice),
-            Observation::NotFound,
-            at(NOW),
-            FRESH,
-            false,
-        ),
-        (
-            refused(Refusal::Other),
-            Observation::NotFound,
-            at(NOW),
-            Verdict::Refused,
-            false,
-        ),
-        (
-            refused(Refusal::Other),
-            Observation::NotFound,
-            at(EXPIRES),
-            FRESH,
-            false,
-        ),
-        (
-            refused(Refusal::Other),
-            Observation::NotFound,
-            with(Ledger::Gap, NOW),
-            MAY_ARRIVE,
-            true,
-        ),
-        (
-            refused(Refusal::Other),
-            Observation::NotFound,
-            with(Ledger::Gap, past),
-            Verdict::Operator,
-            true,
-        ),
+        (sent(), Observation::Refused(Refusal::Invoice), at(NOW), NO_ANSWER, true),
+        (refused(Refusal::Invoice), Observation::NotFound, at(NOW), FRESH, false),
+        (refused(Refusal::Other), Observation::NotFound, at(NOW), Verdict::Refused, false),
+        (refused(Refusal::Other), Observation::NotFound, at(EXPIRES), FRESH, false),
+        (refused(Refusal::Other), Observation::NotFound, with(Ledger::Gap, NOW), MAY_ARRIVE, true),
+        (refused(Refusal::Other), Observation::NotFound, with(Ledger::Gap, past), Verdict::Operator, true),
         // Not found.
-        (
-            fresh(),
-            Observation::NotFound,
-            with(Ledger::Gap, NOW),
-            Verdict::SafeToSend,
-            false,
-        ),
-        (
-            fresh(),
-            Observation::NotFound,
-            at(EXPIRES - 1),
-            Verdict::SafeToSend,
-            false,
-        ),
+        (fresh(), Observation::NotFound, with(Ledger::Gap, NOW), Verdict::SafeToSend, false),
+        (fresh(), Observation::NotFound, at(EXPIRES - 1), Verdict::SafeToSend, false),
         (fresh(), Observation::NotFound, at(EXPIRES), FRESH, false),
-        (
-            judged(),
-            Observation::NotFound,
-            at(NOW),
-            Verdict::SafeToSend,
-            false,
-        ),
-        (
-            judged(),
-            Observation::NotFound,
-            with(Ledger::Unread, NOW),
-            UNREAD,
-            false,
-        ),
-        (
-            judged(),
-            Observation::NotFound,
-            with(Ledger::Gap, NOW),
-            Verdict::Operator,
-            false,
-        ),
+        (judged(), Observation::NotFound, at(NOW), Verdict::SafeToSend, false),
+        (judged(), Observation::NotFound, with(Ledger::Unread, NOW), UNREAD, false),
+        (judged(), Observation::NotFound, with(Ledger::Gap, NOW), Verdict::Operator, false),
         (sent(), Observation::NotFound, at(NOW), MAY_ARRIVE, true),
-        (
-            sent(),
-            Observation::NotFound,
-            at(LAST_CHANCE),
-            MAY_ARRIVE,
-            true,
-        ),
-        (
-            sent(),
-            Observation::NotFound,
-            at(past),
-            Verdict::SafeToSend,
-            false,
-        ),
-        (
-            sent(),
-            Observation::NotFound,
-            with(Ledger::Unread, past),
-            UNREAD,
-            true,
-        ),
-        (
-            sent(),
-            Observation::NotFound,
-            with(Ledger::Gap, past),
-            Verdict::Operator,
-            true,
-        ),
-        (
-            arrived,
-            Observation::NotFound,
-            at(past),
-            Verdict::Operator,
-            true,
-        ),
+        (sent(), Observation::NotFound, at(LAST_CHANCE), MAY_ARRIVE, true),
+        (sent(), Observation::NotFound, at(past), Verdict::SafeToSend, false),
+        (sent(), Observation::NotFound, with(Ledger::Unread, past), UNREAD, true),
+        (sent(), Observation::NotFound, with(Ledger::Gap, past), Verdict::Operator, true),
+        (arrived, Observation::NotFound, at(past), Verdict::Operator, true),
     ]
     .into_iter()
     .enumerate()
     {
         let (after, judged) = record.judge(seen, &at);
-        assert_eq!(
-            (judged, after.undecided.is_some()),
-            (verdict, undecided),
-            "row {row}: {seen:?}"
-        );
-        assert!(
-            !undecided || after.begin_send(i64::MAX).is_err(),
-            "row {row}"
-        );
-        assert!(
-            verdict != Verdict::SafeToSend || after.begin_send(NOW).is_ok(),
-            "row {row}"
-        );
+        assert_eq!((judged, after.undecided.is_some()), (verdict, undecided), "row {row}: {seen:?}");
+        assert!(!undecided || after.begin_send(i64::MAX).is_err(), "row {row}");
+        assert!(verdict != Verdict::SafeToSend || after.begin_send(NOW).is_ok(), "row {row}");
     }
 }
 
@@ -421,14 +143,8 @@ fn what_is_judged_once_is_not_judged_again() {
     let (after, _) = sent().judge(failed(9, FailureReason::Other), &at(NOW));
     assert_eq!(after.judged_index, 9);
     let again = after.begin_send(NOW + VALID).unwrap();
-    assert_eq!(
-        again.judge(failed(9, FailureReason::Other), &at(NOW)).1,
-        MAY_ARRIVE
-    );
-    assert_eq!(
-        again.judge(failed(10, FailureReason::Other), &at(NOW)).1,
-        RETRY
-    );
+    assert_eq!(again.judge(failed(9, FailureReason::Other), &at(NOW)).1, MAY_ARRIVE);
+    assert_eq!(again.judge(failed(10, FailureReason::Other), &at(NOW)).1, RETRY);
     // An old stream's late word on the judged attempt doesn't prove that the new send arrived.
     let (stale, verdict) = again.judge(payment(9, PaymentStatus::InFlight), &at(NOW));
     assert_eq!((stale, verdict), (again, IN_FLIGHT));
@@ -438,18 +154,9 @@ fn what_is_judged_once_is_not_judged_again() {
 fn a_payment_found_under_way_blocks_the_debt() {
     let (found, _) = fresh().judge(payment(3, PaymentStatus::InFlight), &at(NOW));
     assert!(!all_decided([&fresh(), &found]) && all_decided([&fresh(), &judged()]));
-    assert_eq!(
-        found.begin_send(NOW),
-        Err(SendForbidden::Undecided { intent: 0 })
-    );
-    assert_eq!(
-        found.judge(Observation::NotFound, &at(LAST_CHANCE * 2)).1,
-        Verdict::Operator
-    );
-    assert_eq!(
-        found.judge(failed(3, FailureReason::Other), &at(NOW)).1,
-        RETRY
-    );
+    assert_eq!(found.begin_send(NOW), Err(SendForbidden::Undecided { intent: 0 }));
+    assert_eq!(found.judge(Observation::NotFound, &at(LAST_CHANCE * 2)).1, Verdict::Operator);
+    assert_eq!(found.judge(failed(3, FailureReason::Other), &at(NOW)).1, RETRY);
 }
 
 #[test]
@@ -457,20 +164,10 @@ fn a_paid_hash_is_never_sent_again() {
     let (paid, _) = sent().judge(payment(5, succeeded(5)), &at(NOW));
     assert_eq!(paid.begin_send(i64::MAX), Err(SendForbidden::Paid));
     assert!(!all_decided([&paid]));
-    for seen in [
-        Observation::NotFound,
-        failed(9, FailureReason::Other),
-        payment(9, PaymentStatus::InFlight),
-    ] {
-        assert_eq!(
-            paid.judge(seen, &at(LAST_CHANCE + 1)),
-            (paid, Verdict::Operator)
-        );
+    for seen in [Observation::NotFound, failed(9, FailureReason::Other), payment(9, PaymentStatus::InFlight)] {
+        assert_eq!(paid.judge(seen, &at(LAST_CHANCE + 1)), (paid, Verdict::Operator));
     }
-    assert!(matches!(
-        paid.judge(payment(5, succeeded(5)), &at(NOW)).1,
-        Verdict::Paid { .. }
-    ));
+    assert!(matches!(paid.judge(payment(5, succeeded(5)), &at(NOW)).1, Verdict::Paid { .. }));
 }
 
 #[test]
@@ -484,14 +181,8 @@ fn refusals_are_counted_apart_and_preimages_never_shown() {
 fn alarms_name_their_kind() {
     assert_eq!(Verdict::RetryLater.alarm(), Some("insufficient-balance"));
     assert_eq!(Verdict::Operator.alarm(), Some("payments-forgotten"));
-    assert_eq!(
-        Verdict::InDoubt(Doubt::PreimageMismatch).alarm(),
-        Some("preimage-mismatch")
-    );
-    assert_eq!(
-        (Verdict::SafeToSend.alarm(), IN_FLIGHT.alarm()),
-        (None, None)
-    );
+    assert_eq!(Verdict::InDoubt(Doubt::PreimageMismatch).alarm(), Some("preimage-mismatch"));
+    assert_eq!((Verdict::SafeToSend.alarm(), IN_FLIGHT.alarm()), (None, None));
 }
 
 /// A debt, its hashes, a network that delays and loses, and an lnd whose clock is off by up to the margin.
@@ -549,8 +240,7 @@ impl World {
             0 => self.now += i64::from(choice),
             1 if !self.underway.is_empty() => self.arrive(choice),
             2 if !self.underway.is_empty() => {
-                self.underway
-                    .remove(usize::from(choice) % self.underway.len());
+                self.underway.remove(usize::from(choice) % self.underway.len());
             }
             3 => self.finish(usize::from(choice) % self.records.len(), choice),
             4 => self.ask(hash, choice),
@@ -562,23 +252,13 @@ impl World {
 
     /// A send reaches lnd, which takes it, refuses it, or finds its macaroon dead.
     fn arrive(&mut self, choice: u8) {
-        let (hash, valid_until) = self
-            .underway
-            .remove(usize::from(choice) % self.underway.len());
+        let (hash, valid_until) = self.underway.remove(usize::from(choice) % self.underway.len());
         if self.now + self.lnd_ahead > valid_until || self.in_flight(hash) {
             return;
         }
         if choice > 200 {
-            let refusal = if choice > 230 {
-                Refusal::Invoice
-            } else {
-                Refusal::Other
-            };
-            let at = Circumstances {
-                asked_at: self.now,
-                ledger: Ledger::Unread,
-                skew_margin_secs: SKEW_MARGIN_SECS,
-            };
+            let refusal = if choice > 230 { Refusal::Invoice } else { Refusal::Other };
+            let at = Circumstances { asked_at: self.now, ledger: Ledger::Unread, skew_margin_secs: SKEW_MARGIN_SECS };
             self.answer = Some((hash, Observation::Refused(refusal), at));
             return;
         }
@@ -593,10 +273,7 @@ impl World {
         let status = match choice % 5 {
             0 => {
                 self.successes += 1;
-                PaymentStatus::Succeeded {
-                    preimage: preimage_of(hash),
-                    fee_msat: 1,
-                }
+                PaymentStatus::Succeeded { preimage: preimage_of(hash), fee_msat: 1 }
             }
             1 => PaymentStatus::Failed(FailureReason::IncorrectPaymentDetails),
             2 => PaymentStatus::Failed(FailureReason::InsufficientBalance),
@@ -607,13 +284,9 @@ impl World {
 
     /// lnd forgets, when the database knows of a payment to notice it by.
     fn wipe(&mut self) {
-        let known = |record: &HashRecord| {
-            record.judged_index > 0 || record.undecided.is_some_and(|s| s.arrived)
-        };
+        let known = |record: &HashRecord| record.judged_index > 0 || record.undecided.is_some_and(|s| s.arrived);
         if self.records.iter().any(known) {
-            let lost = (0..self.records.len())
-                .filter(|hash| self.in_flight(*hash))
-                .collect::<Vec<_>>();
+            let lost = (0..self.records.len()).filter(|hash| self.in_flight(*hash)).collect::<Vec<_>>();
             self.forgotten.extend(lost);
             self.payments.iter_mut().for_each(|payment| *payment = None);
             (self.last_index, self.wiped) = (0, true);
@@ -633,11 +306,7 @@ impl World {
             (_, true) => Ledger::Gap,
             (_, false) => Ledger::Intact,
         };
-        let at = Circumstances {
-            asked_at: self.now,
-            ledger,
-            skew_margin_secs: SKEW_MARGIN_SECS,
-        };
+        let at = Circumstances { asked_at: self.now, ledger, skew_margin_secs: SKEW_MARGIN_SECS };
         self.answer = Some((hash, seen, at));
     }
 
@@ -649,14 +318,8 @@ impl World {
         self.records[hash] = record;
         match verdict {
             Verdict::SafeToSend if hash + 1 == self.records.len() => self.send(hash),
-            Verdict::Rejected {
-                next: Next::FreshInvoice,
-                ..
-            } if hash + 1 == self.records.len() => {
-                assert!(
-                    all_decided(&self.records),
-                    "a fresh invoice is asked for only when all is decided"
-                );
+            Verdict::Rejected { next: Next::FreshInvoice, .. } if hash + 1 == self.records.len() => {
+                assert!(all_decided(&self.records), "a fresh invoice is asked for only when all is decided");
                 self.assert_nothing_can_pay();
                 self.records.push(record_of(hash + 1, self.now + 600));
                 self.payments.push(None);
@@ -668,9 +331,7 @@ impl World {
     fn send(&mut self, hash: usize) {
         self.assert_nothing_can_pay();
         let valid_until = self.now + VALID;
-        self.records[hash] = self.records[hash]
-            .begin_send(valid_until)
-            .expect("a safe send may begin");
+        self.records[hash] = self.records[hash].begin_send(valid_until).expect("a safe send may begin");
         self.underway.push((hash, valid_until));
         self.sends += 1;
     }
@@ -678,20 +339,10 @@ impl World {
     /// The truth that the daemon can't see: nothing was paid, is in flight, or can still arrive.
     fn assert_nothing_can_pay(&self) {
         assert_eq!(self.successes, 0, "already paid");
-        assert!(
-            (0..self.records.len()).all(|hash| !self.in_flight(hash)),
-            "a former send is in flight"
-        );
-        assert!(
-            self.forgotten.is_empty(),
-            "a forgotten payment may still be in flight"
-        );
-        let can_arrive =
-            |(_, valid_until): &(usize, i64)| self.now + self.lnd_ahead <= *valid_until;
-        assert!(
-            !self.underway.iter().any(can_arrive),
-            "a former send can still arrive"
-        );
+        assert!((0..self.records.len()).all(|hash| !self.in_flight(hash)), "a former send is in flight");
+        assert!(self.forgotten.is_empty(), "a forgotten payment may still be in flight");
+        let can_arrive = |(_, valid_until): &(usize, i64)| self.now + self.lnd_ahead <= *valid_until;
+        assert!(!self.underway.iter().any(can_arrive), "a former send can still arrive");
     }
 }
 
@@ -759,8 +410,5 @@ fn the_world_reaches_its_corners() {
         resent += u32::from(world.sends > 1);
         renewed += u32::from(world.records.len() > 1);
     }
-    assert!(
-        paid > 30 && resent > 30 && renewed > 30,
-        "{paid} {resent} {renewed}"
-    );
+    assert!(paid > 30 && resent > 30 && renewed > 30, "{paid} {resent} {renewed}");
 }

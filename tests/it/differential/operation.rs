@@ -1,0 +1,134 @@
+//! One call of a store, named so that it means the same to each.
+
+use std::collections::BTreeMap;
+
+use bondflow::engine::store::{Commit, CommitError, Delivery, OutboxEntry, OutboxState, RunFilter};
+use bondflow::engine::{Run, RunId, Store, Timestamp};
+use bondflow::store::memory::Dump;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// A call. Runs and messages are named by their ids, as each store has its own numbers for them.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// A commit; its step is of that run.
+    Commit(Box<Commit>, Option<RunId>),
+    Claim {
+        owner: &'static str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    },
+    Renew {
+        owner: &'static str,
+        now: Timestamp,
+        until: Timestamp,
+    },
+    ReleaseOthers {
+        owner: &'static str,
+        now: Timestamp,
+    },
+    Wake {
+        run: RunId,
+        at: Timestamp,
+    },
+    Deliver(Vec<(String, OutboxState, Timestamp)>),
+    NextDue,
+    Run(RunId),
+    Runs(RunFilter),
+    Pins,
+    Mailbox(RunId),
+    History(RunId),
+    Row(&'static str, String),
+    Rows(&'static str, &'static str, Value),
+    Seen(String),
+    OutboxDue(Timestamp, u32),
+    OutboxNext,
+    Outbox(String),
+}
+
+/// A store's own numbers by id; `-1` is nobody's.
+pub struct Numbers(BTreeMap<String, i64>);
+
+impl Numbers {
+    /// The numbers in a store with this content.
+    pub fn of(dump: &Dump) -> Self {
+        let rows = dump["runs"].iter().chain(&dump["outbox"]);
+        let number = |row: &serde_json::Map<String, Value>| row["seq"].as_i64().unwrap();
+        Self(rows.map(|row| (row["id"].as_str().unwrap().to_owned(), number(row))).collect())
+    }
+
+    fn get(&self, id: &str) -> i64 {
+        self.0.get(id).copied().unwrap_or(-1)
+    }
+}
+
+impl Operation {
+    /// Calls the store, and gives its answer without the store's own numbers.
+    pub async fn ask(self, store: &dyn Store, numbers: &Numbers) -> Value {
+        let number = |run: &RunId| numbers.get(&run.0);
+        match self {
+            Self::Commit(mut commit, run) => {
+                if let (Some(step), Some(run)) = (&mut commit.step, run) {
+                    step.seq = number(&run);
+                }
+                match store.commit(*commit).await {
+                    Ok(committed) => json!({ "signals": committed.signals }),
+                    Err(error) => json!(reason(&error)),
+                }
+            }
+            Self::Claim { owner, now, until, limit } => runs(store.claim(owner, now, until, limit).await.unwrap()),
+            Self::Renew { owner, now, until } => json!(store.renew(owner, now, until).await.unwrap()),
+            Self::ReleaseOthers { owner, now } => json!(store.release_others(owner, now).await.unwrap()),
+            Self::Wake { run, at } => json!(store.wake(number(&run), at).await.unwrap()),
+            Self::Deliver(offers) => {
+                let delivery = |(id, state, due_at): (String, _, _)| Delivery { seq: numbers.get(&id), state, due_at };
+                json!(store.delivered(offers.into_iter().map(delivery).collect()).await.unwrap())
+            }
+            Self::NextDue => json!(store.next_due().await.unwrap()),
+            Self::Run(id) => runs(store.run(&id).await.unwrap().into_iter().collect()),
+            Self::Runs(filter) => runs(store.runs(&filter).await.unwrap()),
+            Self::Pins => {
+                let mut pins = store.pins().await.unwrap();
+                pins.sort();
+                json!(pins)
+            }
+            Self::Mailbox(run) => json!(store.mailbox(number(&run)).await.unwrap()),
+            Self::History(run) => json!(store.history(number(&run)).await.unwrap()),
+            Self::Row(table, key) => json!(store.row(table, &key).await.unwrap()),
+            Self::Rows(table, column, value) => json!(store.rows(table, column, &value).await.unwrap()),
+            Self::Seen(id) => json!(store.seen(&id).await.unwrap()),
+            Self::OutboxDue(now, limit) => messages(store.outbox_due(now, limit).await.unwrap()),
+            Self::OutboxNext => json!(store.outbox_next().await.unwrap()),
+            Self::Outbox(id) => messages(store.outbox(&id).await.unwrap().into_iter().collect()),
+        }
+    }
+}
+
+/// Which error it is; its text is each store's own.
+fn reason(error: &CommitError) -> &'static str {
+    match error {
+        CommitError::Fenced => "fenced",
+        CommitError::Mail => "mail",
+        CommitError::Seen => "seen",
+        CommitError::Conflict(_) => "conflict",
+        CommitError::Unavailable(_) => "unavailable",
+        CommitError::Unknown(_) => "unknown",
+    }
+}
+
+fn runs(runs: Vec<Run>) -> Value {
+    unnumbered(&runs)
+}
+
+fn messages(entries: Vec<OutboxEntry>) -> Value {
+    unnumbered(&entries)
+}
+
+fn unnumbered(records: &[impl Serialize]) -> Value {
+    let mut records = json!(records);
+    for record in records.as_array_mut().unwrap() {
+        record.as_object_mut().unwrap().remove("seq");
+    }
+    records
+}
