@@ -26,7 +26,9 @@ pub struct Inventory {
     pub disputed: Vec<String>,
     /// The identity key of the lnd that holds the bonds, hex.
     pub lnd_identity: Option<String>,
-    /// Every payment hash that mostrod ever had, finished rows included → the order or bond.
+    /// Every payment hash that mostrod ever had, finished rows included → what used it: `escrow`,
+    /// `trade` or `dev-fee` and the order, `hold` or `payout` and the bond. Its own hash is no
+    /// reason for a debt to refuse an invoice.
     pub hashes: BTreeMap<String, String>,
     orders: BTreeMap<String, Row>,
     bond_rows: BTreeMap<String, Row>,
@@ -229,26 +231,23 @@ impl Inventory {
     }
 
     fn collect_hashes(&mut self, orders: &BTreeMap<String, Row>, bonds: &BTreeMap<String, Row>) {
-        let mut note = |hash: Option<String>, used_by: &str| {
+        let mut note = |hash: Option<String>, what: &str, id: &str| {
             if let Some(hash) = hash {
-                self.hashes.entry(hash).or_insert_with(|| used_by.to_owned());
+                self.hashes.entry(hash).or_insert_with(|| format!("{what} {id}"));
             }
         };
-        for (id, bond) in bonds {
-            note(text(bond, "hash"), id);
-            note(text(bond, "payout_payment_hash"), id);
-            note(invoice_hash(bond, "payout_invoice"), id);
-        }
         for (id, order) in orders {
-            note(text(order, "hash"), id);
-            note(text(order, "payout_payment_hash"), id);
+            note(text(order, "hash"), "escrow", id);
+            note(text(order, "payout_payment_hash"), "trade", id);
+            note(invoice_hash(order, "buyer_invoice"), "trade", id);
             // mostrod writes words in these while a payment is pending.
-            note(text(order, "dev_fee_payment_hash").and_then(|hash| hex32(&hash)), id);
-            note(text(order, "dev_fee_failed_hash").and_then(|hash| hex32(&hash)), id);
-            // A paid trade keeps nothing but its invoice. That of a disputed one is not used yet.
-            if text(order, "status").is_none_or(|status| status != "dispute") {
-                note(invoice_hash(order, "buyer_invoice"), id);
-            }
+            note(text(order, "dev_fee_payment_hash").and_then(|hash| hex32(&hash)), "dev-fee", id);
+            note(text(order, "dev_fee_failed_hash").and_then(|hash| hex32(&hash)), "dev-fee", id);
+        }
+        for (id, bond) in bonds {
+            note(text(bond, "hash"), "hold", id);
+            note(text(bond, "payout_payment_hash"), "payout", id);
+            note(invoice_hash(bond, "payout_invoice"), "payout", id);
         }
     }
 

@@ -1,3 +1,4 @@
 //! Adapters behind the store port.
 
 pub mod memory;
+pub mod wake;
