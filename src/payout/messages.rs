@@ -202,7 +202,10 @@ pub enum Request {
     BondInvoice(Option<String>),
     /// `add-invoice`: the bolt11.
     TradeInvoice(Option<String>),
-    /// Any other action.
+    /// `admin-take-dispute` or an action that is not served, and the message is not well formed
+    /// for it: no id, or a payload that it can't have.
+    Malformed,
+    /// Any other action, well formed.
     Other,
 }
 

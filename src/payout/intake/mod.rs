@@ -107,6 +107,7 @@ impl Intake {
             Request::TakeDispute => self.take_dispute(incoming, now).await,
             Request::BondInvoice(bolt11) => self.bond_invoice(incoming, bolt11.as_deref()).await,
             Request::TradeInvoice(bolt11) => self.trade_invoice(incoming, bolt11.as_deref()).await,
+            Request::Malformed => Err(Refusal::InvalidPayload.into()),
             Request::Other => Err(Refusal::InvalidAction.into()),
         }
     }

@@ -6,7 +6,9 @@ use lightning_invoice::{
 };
 use nostr_sdk::hashes::{Hash as _, sha256};
 use nostr_sdk::secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
+use std::collections::HashMap;
 use std::time::Duration;
+use tonic_lnd::lnrpc::Feature;
 use tonic_lnd::tonic::Status;
 
 /// `zpay32.DefaultAssumedFinalCLTVDelta`.
@@ -147,6 +149,20 @@ pub(super) fn active_network(network: &Currency) -> &'static str {
         Currency::Simnet => "simnet",
         Currency::Signet => "signet",
     }
+}
+
+/// The feature bits as lnd lists them.
+pub(super) fn features(bits: &[u32]) -> HashMap<u32, Feature> {
+    let feature = |bit: &u32| {
+        let name = feature_name(*bit);
+        let feature = Feature {
+            name: name.unwrap_or("unknown").to_owned(),
+            is_required: bit.is_multiple_of(2),
+            is_known: name.is_some(),
+        };
+        (*bit, feature)
+    };
+    bits.iter().map(feature).collect()
 }
 
 /// lnd's name of a feature bit that an invoice may carry, if lnd knows it.

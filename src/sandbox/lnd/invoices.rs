@@ -18,6 +18,8 @@ const DEFAULT_EXPIRY: i64 = 86_400;
 const DEFAULT_CLTV: u64 = 80;
 /// `routing.MinCLTVDelta`.
 const MIN_CLTV: u64 = 18;
+/// `lnwire.RouteBlindingOptional`, which lnd sets on its invoices.
+const ROUTE_BLINDING: usize = 25;
 /// `routing.BlockPadding`: what a payer adds to the final CLTV.
 const BLOCK_PADDING: u32 = 3;
 
@@ -134,7 +136,7 @@ impl Node {
                 expiry: expiry as u64,
                 min_final_cltv: cltv_expiry,
                 description: request.memo.clone(),
-                feature_bits: Vec::new(),
+                feature_bits: vec![ROUTE_BLINDING],
             };
             let bolt11 = bolt11::sign(draft, &self.key)?;
             let add_index = state.invoices.len() as u64 + 1;

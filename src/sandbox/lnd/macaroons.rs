@@ -109,8 +109,12 @@ fn check_caveat(caveat: &str, now: i64) -> Result<(), String> {
     let (condition, argument) = caveat.split_once(' ').unwrap_or((caveat, ""));
     match condition {
         "time-before" => {
-            let until = chrono::DateTime::parse_from_rfc3339(argument)
-                .map_err(|_| format!("parsing time {argument:?} as RFC 3339"))?;
+            let until = chrono::DateTime::parse_from_rfc3339(argument).map_err(|_| {
+                format!(
+                    "parsing time {argument:?} as \"2006-01-02T15:04:05.999999999Z07:00\": \
+                     cannot parse {argument:?} as \"2006\""
+                )
+            })?;
             let now = chrono::DateTime::from_timestamp(now, 0).unwrap_or_default();
             if now < until {
                 Ok(())

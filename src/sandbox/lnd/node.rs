@@ -286,8 +286,13 @@ impl Node {
             _ => bolt11::active_network(&self.network),
         };
         let height = self.read(|state| state.height);
+        #[allow(deprecated, reason = "lnd still fills the field")]
+        let chain = Chain {
+            chain: "bitcoin".into(),
+            network: network.into(),
+        };
         GetInfoResponse {
-            version: "0.20.3-beta commit=v0.20.3-beta".into(),
+            version: "0.20.3-beta commit=".into(),
             identity_pubkey: self.identity(),
             alias: self.seed.clone(),
             color: "#3399ff".into(),
@@ -298,10 +303,7 @@ impl Node {
             best_header_timestamp: (self.now)(),
             synced_to_chain: self.is_synced(),
             synced_to_graph: self.is_synced(),
-            chains: vec![Chain {
-                network: network.into(),
-                ..Default::default()
-            }],
+            chains: vec![chain],
             ..Default::default()
         }
     }

@@ -1,5 +1,6 @@
 //! One of the node's own invoices: its standing, what may become of it, and how lnd shows it.
 
+use super::bolt11;
 use super::hash::Hash32;
 use super::node::State;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,9 @@ use tonic_lnd::tonic::Status;
 
 /// `lncfg.DefaultHoldInvoiceExpiryDelta`: blocks before the HTLC's expiry at which lnd gives up the invoice.
 const HOLD_EXPIRY_DELTA: u32 = 12;
+
+/// The feature bits of every invoice that lnd makes by default.
+const FEATURES: [u32; 4] = [8, 14, 17, 25];
 
 /// One invoice in the node's database.
 #[derive(Clone, Serialize, Deserialize)]
@@ -56,6 +60,7 @@ impl OwnInvoice {
             cltv_expiry: self.cltv_expiry,
             add_index: self.add_index,
             payment_addr: self.payment_addr.0.to_vec(),
+            features: bolt11::features(&FEATURES),
             ..Default::default()
         };
         match self.standing {

@@ -1,6 +1,6 @@
 //! The node's payments as its clients see them: `routerrpc.Router`, `ListPayments` and `DecodePayReq`.
 
-use super::bolt11::{self, Decoded, feature_name};
+use super::bolt11::{self, Decoded};
 use super::hash::Hash32;
 use super::invoices::{amount_msat, make_32};
 use super::ledger::{Attempt, Reason, ReceivedSend, Status as PaymentState};
@@ -8,7 +8,7 @@ use super::node::{Node, State};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tonic_lnd::lnrpc::payment::PaymentStatus;
-use tonic_lnd::lnrpc::{Feature, ListPaymentsRequest, ListPaymentsResponse, PayReq, Payment};
+use tonic_lnd::lnrpc::{ListPaymentsRequest, ListPaymentsResponse, PayReq, Payment};
 use tonic_lnd::routerrpc::SendPaymentRequest;
 use tonic_lnd::tonic::Status;
 
@@ -259,15 +259,6 @@ impl Node {
     pub(super) fn decode_pay_req(&self, text: &str) -> Result<PayReq, Status> {
         let invoice = bolt11::decode(text, self.network.clone())?;
         let amount_msat = invoice.amount_msat.unwrap_or(0);
-        let feature = |bit: &u32| {
-            let name = feature_name(*bit);
-            let feature = Feature {
-                name: name.unwrap_or("unknown").to_owned(),
-                is_required: bit.is_multiple_of(2),
-                is_known: name.is_some(),
-            };
-            (*bit, feature)
-        };
         Ok(PayReq {
             destination: invoice.payee.to_string(),
             payment_hash: invoice.hash.to_string(),
@@ -282,7 +273,7 @@ impl Node {
                 .unwrap_or_default(),
             cltv_expiry: invoice.min_final_cltv as i64,
             payment_addr: invoice.payment_addr.unwrap_or(Hash32([0; 32])).0.to_vec(),
-            features: invoice.feature_bits.iter().map(feature).collect(),
+            features: bolt11::features(&invoice.feature_bits),
             ..Default::default()
         })
     }
