@@ -7,7 +7,8 @@ use lightning_invoice::Bolt11Invoice;
 use serde_json::{Value, json};
 
 use crate::engine::Timestamp;
-use crate::engine::store::{Row, RowChange, RowWrite, Table};
+use crate::engine::store::{Row, RowWrite, Table};
+use crate::payout::books::{insert, upsert};
 use crate::payout::tables;
 
 use super::columns::{BONDS, DISPUTES, Foreign, ORDERS, Raw, USERS, hex32, id};
@@ -257,13 +258,10 @@ impl Inventory {
         for (table, taken) in
             [(tables::ORDERS, &self.orders), (tables::DISPUTES, &self.disputes), (tables::BONDS, &self.bond_rows)]
         {
-            rows.extend(taken.iter().map(|(id, row)| insert(table, id, Value::Object(row.clone()))));
+            rows.extend(taken.iter().map(|(id, row)| insert(table, id, ours(table, row))));
         }
-        // A solver of the settings may be there already; what mostrod says of users is newer or equal.
-        rows.extend(self.users.iter().map(|(key, user)| {
-            let change = RowChange::Upsert(ours(tables::USERS, user.clone()));
-            RowWrite { table: tables::USERS.name, key: key.clone(), change }
-        }));
+        // A solver of the settings may be there already.
+        rows.extend(self.users.iter().map(|(key, user)| upsert(tables::USERS, key, ours(tables::USERS, user))));
         rows.extend(self.hashes.iter().map(|(hash, used_by)| {
             insert(tables::HASHES, hash, json!({ "used_by": used_by, "created_at": now.secs() }))
         }));
@@ -283,15 +281,10 @@ impl Inventory {
     }
 }
 
-/// A new row with those columns that our table has.
-pub(super) fn insert(table: Table, key: &str, row: Value) -> RowWrite {
-    let row = if let Value::Object(row) = row { row } else { Row::new() };
-    RowWrite { table: table.name, key: key.to_owned(), change: RowChange::Insert(ours(table, row)) }
-}
-
-fn ours(table: Table, mut row: Row) -> Row {
-    row.retain(|name, value| table.columns.contains(&name.as_str()) && !value.is_null());
-    row
+/// Those columns that our table has, and that say something.
+fn ours(table: Table, row: &Row) -> Value {
+    let known = row.iter().filter(|(name, value)| table.columns.contains(&name.as_str()) && !value.is_null());
+    Value::Object(known.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 fn lnd_identity(books: &Books) -> Option<String> {

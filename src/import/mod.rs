@@ -31,8 +31,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::engine::store::{NewRun, RowWrite};
+use crate::engine::store::NewRun;
 use crate::engine::{Commit, CommitError, Effects, Store, StoreError, Timestamp};
+use crate::payout::books::{insert, upsert};
 use crate::payout::tables::FACTS;
 
 pub use inventory::Inventory;
@@ -45,8 +46,12 @@ use source::Source;
 /// The fact that tells that a mostrod database was taken over: `{path, at, report}`.
 pub const IMPORT_FACT: &str = "import";
 
-/// The fact that tells which lnd holds the bonds: its identity key, hex, as a JSON string.
-pub const LND_FACT: &str = "lnd_identity";
+/// The fact that tells which lnd holds the bonds that were taken over: its identity key, hex.
+pub const LND_FACT: &str = "import-lnd";
+
+/// The fact that tells from when on messages count, Unix seconds: what was sent before the import
+/// was mostrod's to answer.
+pub const BEGUN_FACT: &str = "begun";
 
 /// Why nothing was taken over. The text is one line and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -167,9 +172,11 @@ impl Takeover {
     pub fn effects(&self, now: Timestamp) -> Effects {
         let mut rows = self.inventory.rows(now);
         let fact = json!({ "path": self.path, "at": now.secs(), "report": self.report() });
-        rows.push(fact_row(IMPORT_FACT, &fact));
+        // The one row that must be new: a second import conflicts with the first.
+        rows.push(insert(FACTS, IMPORT_FACT, json!({ "value": fact.to_string() })));
+        rows.push(upsert(FACTS, BEGUN_FACT, json!({ "value": now.secs().to_string() })));
         if let Some(identity) = &self.inventory.lnd_identity {
-            rows.push(fact_row(LND_FACT, &Value::from(identity.as_str())));
+            rows.push(upsert(FACTS, LND_FACT, json!({ "value": identity })));
         }
         Effects { rows, ..Effects::default() }
     }
@@ -238,8 +245,4 @@ impl Takeover {
 
 fn read_fact(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
-}
-
-fn fact_row(name: &str, value: &Value) -> RowWrite {
-    inventory::insert(FACTS, name, json!({ "value": value.to_string() }))
 }

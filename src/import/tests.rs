@@ -120,8 +120,10 @@ async fn the_real_database_is_taken_over_whole() {
         assert!(store.row(HASHES.name, hash).await.unwrap().is_some(), "{hash}");
     }
     assert_eq!(report.also_taken["payment hashes"], 5, "and the invoice that the buyer left");
+    let begun = store.row(FACTS.name, BEGUN_FACT).await.unwrap().unwrap();
+    assert_eq!(begun["value"], NOW.secs().to_string());
     let lnd = store.row(FACTS.name, LND_FACT).await.unwrap().unwrap();
-    assert_eq!(lnd["value"], "\"026cf65f6253d3f0af42bae65707ead06065dfade4c625b39c8e9b8105fbd6d3cf\"");
+    assert_eq!(lnd["value"], "026cf65f6253d3f0af42bae65707ead06065dfade4c625b39c8e9b8105fbd6d3cf");
 }
 
 #[tokio::test]
@@ -163,7 +165,7 @@ async fn an_import_that_stopped_anywhere_is_finished_by_the_next() {
 async fn a_commit_that_fails_gives_the_file_back_to_mostrod() {
     let (mostrod, store) = (Mostrod::new(), store());
     let row = json!({ "order_id": "o", "pubkey": "p", "role": "maker", "amount_sats": 1, "state": "locked" });
-    let rows = vec![inventory::insert(BONDS, TAKER_BOND, row)];
+    let rows = vec![insert(BONDS, TAKER_BOND, row)];
     store.commit(Commit { at: NOW, rows, ..Commit::default() }).await.unwrap();
     let error = mostrod.import(&store).await.unwrap_err();
     assert!(matches!(error, ImportError::Refused { .. }), "{error}");
