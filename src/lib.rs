@@ -3,6 +3,7 @@
 pub mod app;
 pub mod config;
 pub mod engine;
+pub mod import;
 pub mod lnd;
 pub mod nostr;
 pub mod payout;

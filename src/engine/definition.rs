@@ -57,6 +57,17 @@ pub enum StepKind {
     InDoubt,
 }
 
+impl StepKind {
+    /// The name, as definitions have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Act => "act",
+            Self::Wait => "wait",
+            Self::InDoubt => "in-doubt",
+        }
+    }
+}
+
 /// One step of a definition.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
