@@ -252,3 +252,6 @@ impl Store for MemoryStore {
         self.data.changes.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;
