@@ -20,7 +20,7 @@ use bondflow::store::memory::{Dump, MemoryStore};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::conformance::subject::{Memory, StoreUnderTest};
+use crate::conformance::subject::{Memory, Sqlite, StoreUnderTest};
 use generate::World;
 use operation::{Numbers, Operation};
 
@@ -206,4 +206,9 @@ async fn operations_meet_each_other() {
 #[tokio::test]
 async fn memory_agrees_with_itself() {
     agrees::<Memory>().await;
+}
+
+#[tokio::test]
+async fn sqlite_agrees_with_the_oracle() {
+    agrees::<Sqlite>().await;
 }
