@@ -75,6 +75,8 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_due ON outbox (due_at) WHERE state = 'pending';
 CREATE INDEX outbox_slot ON outbox (slot) WHERE state = 'pending' AND slot IS NOT NULL;
 
+CREATE INDEX outbox_topic ON outbox (topic, seq);
+
 CREATE TABLE inbox (
   id TEXT PRIMARY KEY NOT NULL,
   at INTEGER NOT NULL

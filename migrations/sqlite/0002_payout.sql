@@ -118,3 +118,4 @@ CREATE INDEX bonds_order ON bonds (order_id);
 CREATE INDEX bonds_state ON bonds (state);
 CREATE UNIQUE INDEX disputes_order ON disputes (order_id);
 CREATE INDEX payments_undecided ON payments (destination) WHERE verdict IS NULL;
+CREATE INDEX payments_judged ON payments (judged_index);

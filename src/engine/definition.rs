@@ -57,6 +57,17 @@ pub enum StepKind {
     InDoubt,
 }
 
+impl StepKind {
+    /// The name, as definitions have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Act => "act",
+            Self::Wait => "wait",
+            Self::InDoubt => "in-doubt",
+        }
+    }
+}
+
 /// One step of a definition.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,7 +160,7 @@ struct Text {
 
 impl Definition {
     /// Reads a definition and checks that it hangs together: every target exists, every step and
-    /// end can be reached, every step has an outcome, waiting steps alone take signals.
+    /// end can be reached, every step has an outcome, and only waiting steps take signals.
     pub fn parse(text: &str) -> Result<Self, DefinitionError> {
         let parsed: Text = toml::from_str(text)
             .map_err(|error| DefinitionError { name: first_name(text), problem: error.message().replace('\n', " ") })?;
@@ -182,9 +193,6 @@ impl Definition {
             }
             if step.on.is_empty() {
                 return Some(format!("step `{name}` has no outcome"));
-            }
-            if step.kind == StepKind::Wait && step.signals.is_empty() {
-                return Some(format!("step `{name}` waits for no signal"));
             }
             if step.kind != StepKind::Wait && !step.signals.is_empty() {
                 return Some(format!("step `{name}` takes signals but does not wait"));
@@ -298,7 +306,6 @@ about = "There was nothing to send."
             ("start = \"pack\"", "start = \"wrap\"", "`start` names `wrap`"),
             ("packed = \"hand_over\"", "packed = \"hand_ovr\"", "there is no `hand_ovr`"),
             ("empty = \"nothing\"", "empty = \"sent\"", "nothing leads to `nothing`"),
-            ("signals = [\"courier\"]", "signals = []", "waits for no signal"),
             ("signals = [\"courier\"]", "signals = [\"@resume\"]", "the engine's own"),
             ("version = 1", "version = 0", "counts from 1"),
             ("gone = \"sent\"", "gone = { to = \"sent\", backoff = true }", "an end has no back-off"),

@@ -21,6 +21,7 @@ mod clock;
 mod decide;
 mod definition;
 mod dispatch;
+pub mod graph;
 pub mod operator;
 mod outbox;
 mod registry;

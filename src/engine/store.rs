@@ -395,6 +395,13 @@ pub trait Store: Send + Sync + 'static {
     /// The rows of a workflow's table whose `column` has that value, by key.
     async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError>;
 
+    /// The row of a workflow's table with the greatest value in `column`; rows without one don't
+    /// count.
+    async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError>;
+
+    /// Whether a guard would let a commit pass now. Only the guard in the commit itself decides.
+    async fn holds(&self, guard: &Guard) -> Result<bool, StoreError>;
+
     /// Whether an incoming message was seen.
     async fn seen(&self, inbox: &str) -> Result<bool, StoreError>;
 
@@ -407,8 +414,14 @@ pub trait Store: Send + Sync + 'static {
     /// Writes down what came of offering messages.
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError>;
 
+    /// The newest message of that topic.
+    async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError>;
+
     /// The message of that id.
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError>;
+
+    /// Tells all listeners that the runs may have changed: somebody else has written.
+    fn announce(&self);
 
     /// Tells of changes from now on.
     fn changes(&self) -> broadcast::Receiver<Change>;

@@ -30,8 +30,8 @@ pub enum Refusal {
     InvalidPeer,
     /// This node does not serve the action.
     InvalidAction,
-    /// The dispute is not in the state that the action needs.
-    InvalidDisputeStatus,
+    /// The sender's key does not give the right.
+    InvalidPubkey,
 }
 
 /// An order as messages about it carry it.
@@ -171,7 +171,7 @@ pub enum Outgoing {
 impl Outgoing {
     /// The draft that carries it.
     pub fn draft(&self, topic: impl Into<String>) -> Draft {
-        let content = serde_json::to_string(self).unwrap_or_default();
+        let content = serde_json::to_string(self).expect("strings, numbers and maps with text keys are always JSON");
         Draft { topic: topic.into(), content }
     }
 }
@@ -202,7 +202,10 @@ pub enum Request {
     BondInvoice(Option<String>),
     /// `add-invoice`: the bolt11.
     TradeInvoice(Option<String>),
-    /// Any other action.
+    /// `admin-take-dispute` or an action that is not served, and the message is not well formed
+    /// for it: no id, or a payload that it can't have.
+    Malformed,
+    /// Any other action, well formed.
     Other,
 }
 

@@ -11,6 +11,7 @@
 mod observation;
 mod outcome;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use observation::{Circumstances, FailureReason, Ledger, Observation, PaymentStatus, Preimage, Refusal};
@@ -20,7 +21,7 @@ pub use outcome::{Doubt, Next, Verdict};
 pub const SKEW_MARGIN_SECS: i64 = 120;
 
 /// A send that has no verdict yet. Its intent is committed before it leaves, so it may or may not have left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendRecord {
     /// The number of the intent: 1 for the first send of this hash, then counting. 0 for a payment that was found
     /// under way at lnd without an intent of this database.
@@ -36,9 +37,10 @@ pub struct SendRecord {
 /// All that the database knows about the sends of one payment hash.
 ///
 /// At most one send is without a verdict, by construction: [`HashRecord::begin_send`] refuses while there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashRecord {
     /// SHA-256 of the preimage that proves the payment.
+    #[serde(with = "hash_text")]
     pub payment_hash: [u8; 32],
     /// The last second at which lnd takes the invoice, Unix time.
     pub invoice_expires_at: i64,
@@ -250,6 +252,21 @@ pub fn all_decided<'a>(hashes: impl IntoIterator<Item = &'a HashRecord>) -> bool
 
 fn no_answer() -> Verdict {
     Verdict::InDoubt(Doubt::NoAnswer)
+}
+
+/// A payment hash as hex text, as everything else that is stored has it.
+mod hash_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(hash))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = hex::decode(text).map_err(serde::de::Error::custom)?;
+        bytes.try_into().map_err(|_| serde::de::Error::custom("a hash has 32 bytes"))
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 
@@ -225,6 +225,14 @@ impl Store for MemoryStore {
         self.read(|tables| tables.rows(table, column, value))?
     }
 
+    async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {
+        self.read(|tables| tables.newest(table, column))?
+    }
+
+    async fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
+        self.read(|tables| tables.check(guard).is_ok())
+    }
+
     async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {
         self.read(|tables| tables.seen(inbox))
     }
@@ -244,8 +252,17 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {
+        self.read(|tables| tables.outbox.values().rfind(|entry| entry.message.topic == topic).cloned())
+    }
+
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
         self.read(|tables| tables.message(id).cloned())
+    }
+
+    fn announce(&self) {
+        // Nobody listening is no failure.
+        let _ = self.data.changes.send(Change::Runs);
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

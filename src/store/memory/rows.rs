@@ -127,6 +127,16 @@ impl Tables {
         Ok(rows.get(key).cloned())
     }
 
+    /// The row with the greatest value of a column.
+    pub(super) fn newest(&self, table: &'static str, column: &str) -> Result<Option<Row>, StoreError> {
+        let (definition, rows) = self.own_table(table).map_err(|error| StoreError(error.to_string()))?;
+        if !knows(definition, column) {
+            return Err(StoreError(format!("{table} has no column {column}")));
+        }
+        let valued = rows.values().filter_map(|row| Some((row.get(column)?.as_i64()?, row)));
+        Ok(valued.max_by_key(|(value, _)| *value).map(|(_, row)| row.clone()))
+    }
+
     /// The rows with that value, by key.
     pub(super) fn rows(&self, table: &'static str, column: &str, value: &Value) -> Result<Vec<Row>, StoreError> {
         let (definition, rows) = self.own_table(table).map_err(unreadable)?;

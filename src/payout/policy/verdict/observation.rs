@@ -1,5 +1,6 @@
 //! What can be observed of a payment at lnd, in words that no other node software would mind.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A preimage that lnd showed. Never printed.
@@ -20,7 +21,8 @@ impl std::fmt::Debug for Preimage {
 }
 
 /// Why lnd refused to make a payment of a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// The invoice can't be paid, now or later: expired, pays lnd itself, asks for more CLTV than allowed, another
     /// network.

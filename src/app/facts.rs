@@ -1,0 +1,47 @@
+//! What this installation remembers of itself: whose database it is, and which lnd holds its bonds.
+
+use serde_json::{Value, json};
+
+use crate::engine::store::Store;
+use crate::engine::{Commit, CommitError, StoreError, Timestamp};
+use crate::import::LND_FACT;
+use crate::payout::books::upsert;
+use crate::payout::tables::FACTS;
+
+use super::terms::KnownNode;
+
+/// The node's Nostr key, hex: a database belongs to one.
+pub const NODE_KEY: &str = "node-key";
+/// lnd's network, as it names it.
+const LND_NETWORK: &str = "lnd-network";
+
+/// Reads a fact.
+pub async fn read(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
+    let row = store.row(FACTS.name, name).await?;
+    Ok(row.and_then(|row| row.get("value").and_then(Value::as_str).map(str::to_owned)))
+}
+
+/// Writes a fact.
+pub async fn write(store: &dyn Store, at: Timestamp, name: &str, value: &str) -> Result<(), CommitError> {
+    let rows = vec![upsert(FACTS, name, json!({ "value": value }))];
+    store.commit(Commit { at, rows, ..Commit::default() }).await.map(drop)
+}
+
+/// The identity key of the lnd that holds the bonds: the one that this installation worked with
+/// last, or that the imported database names.
+pub async fn holder(store: &dyn Store) -> Result<Option<String>, StoreError> {
+    read(store, LND_FACT).await
+}
+
+/// The lnd that this installation worked with last.
+pub async fn known_node(store: &dyn Store) -> Result<Option<KnownNode>, StoreError> {
+    let (identity, network) = (holder(store).await?, read(store, LND_NETWORK).await?);
+    Ok(identity.zip(network).map(|(identity, network)| KnownNode { identity, network }))
+}
+
+/// Remembers lnd.
+pub async fn remember_node(store: &dyn Store, at: Timestamp, node: &KnownNode) -> Result<(), CommitError> {
+    let rows = [(LND_FACT, &node.identity), (LND_NETWORK, &node.network)]
+        .map(|(name, value)| upsert(FACTS, name, json!({ "value": value })));
+    store.commit(Commit { at, rows: rows.into(), ..Commit::default() }).await.map(drop)
+}

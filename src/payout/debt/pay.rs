@@ -1,0 +1,220 @@
+//! Sends once for one intent; ever after it only looks, until lnd gives a verdict.
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+
+use crate::engine::store::Nudge;
+use crate::engine::{Cause, Context, Step, StepError, Timestamp, Transition};
+use crate::payout::books::update;
+use crate::payout::policy::{Doubt, HashRecord, Next, Verdict};
+use crate::payout::ports::Send;
+use crate::payout::tables::PAYMENTS;
+use crate::payout::world::World;
+
+use super::{Debt, Owing, Proof};
+
+/// How often lnd may answer a send with an error of its own before the invoice is given up: a
+/// counter apart from the attempts, since nothing was sent.
+const MAX_REFUSALS: u32 = 5;
+
+crate::outcomes! {
+    /// What came of a payment. Each carries the record that the verdict left.
+    pub enum Paying {
+        /// Paid, and proven.
+        Paid(Box<HashRecord>, Proof) => "paid",
+        /// Something was learned, but no verdict: keep it and go on looking.
+        Learned(Box<HashRecord>) => "learned",
+        /// The send never reached lnd and can't any more.
+        NeverArrived(Box<HashRecord>) => "never_arrived",
+        /// lnd failed the send; the same invoice may be tried again.
+        AttemptFailed(Box<HashRecord>) => "attempt_failed",
+        /// lnd lacks the sats.
+        ShortOfLiquidity(Box<HashRecord>) => "short_of_liquidity",
+        /// lnd answered the send with an error and made no payment of it.
+        Refused(Box<HashRecord>) => "refused",
+        /// The invoice is of no use any more; the flag says whether a send of it failed just now.
+        Spent(Box<HashRecord>, bool, String) => "invoice_spent",
+    }
+}
+
+/// The payment itself.
+pub struct Pay(pub World);
+
+#[async_trait]
+impl<S: Owing> Step<S> for Pay {
+    const NAME: &'static str = "pay";
+    type Outcome = Paying;
+
+    async fn act(&self, cx: &Context<'_, S>) -> Result<Paying, StepError> {
+        let debt = cx.state.debt();
+        let Some(record) = debt.open_record() else {
+            return Err(StepError::pause("no-invoice", "there is no payment to look at"));
+        };
+        let unread = |error: crate::engine::StoreError| StepError::doubt(error.to_string());
+        let (mut kept, mut verdict) = match self.send_of(debt, record, cx) {
+            Some(send) => {
+                let seen = self.0.lightning.send(&send).await;
+                self.0.judge(record, seen, cx.now).await.map_err(unread)?
+            }
+            None => self.0.look(record, cx.now).await.map_err(unread)?,
+        };
+        if verdict == Verdict::InDoubt(Doubt::NoAnswer) && kept.undecided.is_some_and(|send| send.refusal.is_some()) {
+            (kept, verdict) = self.0.look(&kept, cx.now).await.map_err(unread)?;
+        }
+        self.outcome(debt, record, kept, verdict)
+    }
+
+    fn transition(&self, outcome: Paying, tx: &mut Transition<'_, S>) {
+        let max = self.0.terms().max_retries;
+        tx.state.debt_mut().send_now = false;
+        let verdict = match outcome {
+            Paying::Paid(record, proof) => {
+                tx.state.debt_mut().keep(*record);
+                tx.effects.notes.push(format!("paid, hash {}, routing fee {} sats", proof.hash, proof.fee_sats));
+                tx.state.debt_mut().paid = Some(proof);
+                Some((record, "paid"))
+            }
+            Paying::Learned(record) => {
+                tx.state.debt_mut().keep(*record);
+                None
+            }
+            Paying::NeverArrived(record) => {
+                tx.state.debt_mut().keep(*record);
+                Some((record, "never-arrived"))
+            }
+            Paying::AttemptFailed(record) => {
+                let debt = tx.state.debt_mut();
+                debt.keep(*record);
+                debt.attempts += 1;
+                tx.attempt = Some(debt.attempts);
+                tx.detail = Some(format!("attempt {} of {max} failed", debt.attempts));
+                Some((record, "failed"))
+            }
+            Paying::ShortOfLiquidity(record) => {
+                tx.state.debt_mut().keep(*record);
+                tx.effects.alarms.push(("insufficient-balance", "lnd lacks the sats for this payment".to_owned()));
+                Some((record, "failed"))
+            }
+            Paying::Refused(record) => {
+                tx.state.debt_mut().keep(*record);
+                tx.attempt = Some(record.refusals);
+                Some((record, "refused"))
+            }
+            Paying::Spent(record, attempted, why) => {
+                let debt = tx.state.debt_mut();
+                debt.keep(*record);
+                debt.attempts += u32::from(attempted);
+                tx.state.spent(&why, tx.now, &mut tx.effects);
+                Some((record, "failed"))
+            }
+        };
+        if let Some((record, verdict)) = verdict {
+            tx.effects.rows.push(update(
+                PAYMENTS,
+                &hex::encode(record.payment_hash),
+                json!({ "verdict": verdict, "judged_index": record.judged_index }),
+                json!({}),
+            ));
+            tx.effects.nudges.extend(NEXT_IN_LINE.map(|workflow| Nudge {
+                workflow: workflow.to_owned(),
+                step: "await_slot".to_owned(),
+                limit: 1,
+            }));
+        }
+        let rows = tx.state.project(tx.key);
+        tx.effects.rows.extend(rows);
+    }
+
+    fn wake_at(&self, state: &S, now: Timestamp) -> Option<Timestamp> {
+        // A send that lnd has not shown yet is decided soon after it can't arrive any more.
+        let pending = state.debt().open_record().and_then(|record| record.undecided).filter(|send| !send.arrived);
+        let look = now.after(LOOK_AGAIN);
+        Some(pending.map_or(look, |send| {
+            let past = send.send_valid_until.saturating_add(crate::payout::policy::verdict::SKEW_MARGIN_SECS + 1);
+            Timestamp::from_secs(past).max(now.after(LOOK_SOON)).min(look)
+        }))
+    }
+
+    fn watch(&self, state: &S) -> Option<BoxFuture<'static, ()>> {
+        state.debt().open_record().map(|record| self.0.lightning.watch(record.payment_hash))
+    }
+}
+
+/// How soon a payment is looked at again when its stream is silent.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+/// The soonest look after one without a verdict.
+const LOOK_SOON: std::time::Duration = std::time::Duration::from_secs(1);
+/// The workflows whose payments share the caps.
+const NEXT_IN_LINE: [&str; 2] = ["bond_payout", "trade_payout"];
+
+impl Pay {
+    /// The send of a fresh intent; none when all that may be done is look.
+    fn send_of<S: Owing>(&self, debt: &Debt, record: &HashRecord, cx: &Context<'_, S>) -> Option<Send> {
+        let invoice = debt.invoice.as_ref()?;
+        let valid_until = Timestamp::from_secs(record.undecided?.send_valid_until);
+        let terms = self.0.terms();
+        (cx.first && debt.send_now && cx.now < valid_until && hex::encode(record.payment_hash) == invoice.hash).then(
+            || Send {
+                bolt11: invoice.bolt11.clone(),
+                hash: record.payment_hash,
+                amount_sats: invoice.amountless.then_some(debt.owed_sats),
+                fee_limit_sats: terms.fees.limit_sats(debt.owed_sats),
+                cltv_limit: terms.cltv_limit,
+                timeout_secs: terms.payment_timeout_secs,
+                valid_until,
+            },
+        )
+    }
+
+    fn outcome(
+        &self,
+        debt: &Debt,
+        before: &HashRecord,
+        kept: HashRecord,
+        verdict: Verdict,
+    ) -> Result<Paying, StepError> {
+        let record = Box::new(kept);
+        let attempts_left = debt.attempts + 1 < self.0.terms().max_retries;
+        Ok(match verdict {
+            Verdict::Paid { preimage, fee_sats } => {
+                let hash = hex::encode(kept.payment_hash);
+                Paying::Paid(record, Proof { hash, preimage: hex::encode(preimage.0), fee_sats })
+            }
+            Verdict::Rejected { next: Next::Retry, .. } if attempts_left => Paying::AttemptFailed(record),
+            Verdict::Rejected { next: Next::Retry, attempted } => {
+                Paying::Spent(record, attempted, format!("{} attempts failed", debt.attempts + 1))
+            }
+            Verdict::Rejected { next: Next::FreshInvoice, attempted } => {
+                Paying::Spent(record, attempted, "the invoice can't be paid any more".to_owned())
+            }
+            Verdict::RetryLater => Paying::ShortOfLiquidity(record),
+            Verdict::Refused if kept.refusals >= MAX_REFUSALS => {
+                Paying::Spent(record, false, format!("lnd refused the send {} times", kept.refusals))
+            }
+            Verdict::Refused => Paying::Refused(record),
+            Verdict::SafeToSend => Paying::NeverArrived(record),
+            // What was learned is kept before anything else, so that a crash does not forget it.
+            Verdict::InDoubt(_) | Verdict::Unavailable | Verdict::Operator if kept != *before => {
+                Paying::Learned(record)
+            }
+            Verdict::InDoubt(_) | Verdict::Unavailable | Verdict::Operator => {
+                let reason = doubt_of(verdict);
+                return Err(StepError::Doubt(Cause { reason, alarm: verdict.alarm() }));
+            }
+        })
+    }
+}
+
+fn doubt_of(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::InDoubt(Doubt::InFlight) => "the payment is in flight",
+        Verdict::InDoubt(Doubt::MayArrive) => "the send may still reach lnd",
+        Verdict::InDoubt(Doubt::NoAnswer) => "lnd gave no answer",
+        Verdict::InDoubt(Doubt::LedgerUnread) => "lnd did not say whether it still knows its payments",
+        Verdict::InDoubt(Doubt::PreimageMismatch) => "lnd says paid, but its preimage is not the hash's",
+        Verdict::Unavailable => "lnd can't serve",
+        _ => "lnd has forgotten payments that this database knows of: `workflowctl resolve` it",
+    }
+    .to_owned()
+}
