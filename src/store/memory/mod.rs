@@ -269,3 +269,6 @@ impl Store for MemoryStore {
         self.data.changes.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

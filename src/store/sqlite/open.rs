@@ -239,7 +239,7 @@ async fn inspect(path: &Path, busy: Duration) -> Result<i64, OpenError> {
     found?
 }
 
-fn migrations() -> Migrator {
+pub(super) fn migrations() -> Migrator {
     let migration = |version, name, sql| {
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
     };

@@ -246,6 +246,11 @@ impl Writer {
         Ok(Done { applied, answers })
     }
 
+    #[cfg(test)]
+    pub(super) fn db_mut(&mut self) -> &mut SqliteConnection {
+        self.db.as_mut().expect("a writer that has not begun is connected")
+    }
+
     async fn commit(&self, db: &mut SqliteConnection) -> Result<(), Error> {
         #[cfg(test)]
         if let Some(outcome) = self.faults.on_commit(db).await {
