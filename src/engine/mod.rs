@@ -21,6 +21,7 @@ mod clock;
 mod decide;
 mod definition;
 mod dispatch;
+mod lease;
 pub mod operator;
 mod outbox;
 mod registry;
@@ -28,6 +29,8 @@ mod retry;
 mod run;
 mod step;
 pub mod store;
+mod wait;
+mod watches;
 mod worker;
 
 pub use alarm::Alarms;
