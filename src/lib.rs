@@ -1,5 +1,6 @@
 //! bondflow settles the debt of a slashed Mostro bond.
 
+pub mod app;
 pub mod config;
 pub mod engine;
 pub mod import;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -61,12 +61,19 @@ pub struct Courier {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     publisher: Arc<dyn Publisher>,
+    hurry: Arc<Notify>,
 }
 
 impl Courier {
-    /// A courier that takes messages from `store` to `publisher`.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, publisher: Arc<dyn Publisher>) -> Self {
-        Self { store, clock, publisher }
+    /// A courier that takes messages from `store` to `publisher`. Who notifies `hurry` has it
+    /// offer every pending message at once, whatever its back-off: the outside is there again.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        publisher: Arc<dyn Publisher>,
+        hurry: Arc<Notify>,
+    ) -> Self {
+        Self { store, clock, publisher, hurry }
     }
 
     /// Works until `stop` turns true, then lets offers under way come to their end.
@@ -77,10 +84,12 @@ impl Courier {
         let mut changes = self.store.changes();
         let mut offers: JoinSet<Vec<i64>> = JoinSet::new();
         let mut under_way: BTreeSet<i64> = BTreeSet::new();
+        let mut hurried = false;
         while !*stop.borrow() {
             let now = self.clock.now();
             let held = u32::try_from(under_way.len()).unwrap_or(u32::MAX);
-            let due = self.store.outbox_due(now, READ_AT_ONCE.saturating_add(held)).await?;
+            let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
+            let due = self.store.outbox_due(up_to, READ_AT_ONCE.saturating_add(held)).await?;
             let mut lanes: BTreeMap<String, Vec<OutboxEntry>> = BTreeMap::new();
             for entry in due {
                 if under_way.insert(entry.seq) {
@@ -110,6 +119,7 @@ impl Courier {
                         under_way.remove(&seq);
                     }
                 }
+                () = self.hurry.notified() => hurried = true,
                 _ = stop.changed() => {}
             }
         }

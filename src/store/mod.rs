@@ -5,4 +5,3 @@
 pub mod memory;
 mod rows;
 pub mod sqlite;
-pub mod wake;

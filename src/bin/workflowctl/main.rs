@@ -22,6 +22,7 @@ mod stake;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wake;
 mod when;
 mod why;
 

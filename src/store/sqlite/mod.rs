@@ -37,7 +37,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::rows::knows;
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 pub use open::{OpenError, OpenMode, daemon_lives};
@@ -272,6 +272,24 @@ impl Store for SqliteStore {
         each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| read::own(own.table, row))
     }
 
+    async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {
+        let own = self.own(table)?;
+        if !knows(own.table, column) {
+            return Err(StoreError(format!("{table} has no column {column}")));
+        }
+        let row = sqlx::query(own.newest(column)).fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, |row| read::own(own.table, row))
+    }
+
+    async fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
+        let commit = Commit { guards: vec![guard.clone()], ..Commit::default() };
+        let mut db = self.readers.acquire().await.map_err(unread)?;
+        let mut found = checks::find_runs(&mut db, &[&commit]).await.map_err(unread)?;
+        checks::find_rest(&mut db, &self.tables, &[&commit], &[true], &mut found).await.map_err(unread)?;
+        let checked = checks::check(&mut db, &self.tables, &commit, &found).await.map_err(unread)?;
+        Ok(checked.is_ok())
+    }
+
     async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {
         sqlx::query_scalar(sql::WAS_SEEN).bind(inbox).fetch_one(&self.readers).await.map_err(unread)
     }
@@ -290,9 +308,19 @@ impl Store for SqliteStore {
         self.upkeep(Upkeep::Deliver(deliveries)).await.map(drop)
     }
 
+    async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {
+        let row = sqlx::query(sql::OUTBOX_TOPIC).bind(topic).fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, read::outbox)
+    }
+
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
         let row = sqlx::query(sql::OUTBOX).bind(id).fetch_optional(&self.readers).await.map_err(unread)?;
         at_most_one(row, read::outbox)
+    }
+
+    fn announce(&self) {
+        // Nobody listening is no failure.
+        let _ = self.changes.send(Change::Runs);
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

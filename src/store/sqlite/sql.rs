@@ -188,6 +188,8 @@ pub(super) const OUTBOX_DUE: &str = concat!(
 );
 pub(super) const OUTBOX_NEXT: &str = "SELECT min(due_at) FROM outbox INDEXED BY outbox_due WHERE state = 'pending'";
 pub(super) const OUTBOX: &str = concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE id = ?1");
+pub(super) const OUTBOX_TOPIC: &str =
+    concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE topic = ?1 ORDER BY seq DESC LIMIT 1");
 
 /// The statements for one of the workflow's own tables, made when the store is opened.
 pub(super) struct OwnTable {
@@ -237,6 +239,15 @@ impl OwnTable {
         let is = if null { "IS NULL" } else { "= ?1" };
         let list = columns(self.table);
         fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{column}\" {is} ORDER BY \"{key}\""))
+    }
+
+    /// The row with the greatest value in a column.
+    pub(super) fn newest(&self, column: &str) -> SqlStr {
+        let list = columns(self.table);
+        let name = self.table.name;
+        fixed(format!(
+            "SELECT {list} FROM \"{name}\" WHERE \"{column}\" IS NOT NULL ORDER BY \"{column}\" DESC LIMIT 1"
+        ))
     }
 
     /// How many rows have these values, counted up to a limit that is bound last; the values that
