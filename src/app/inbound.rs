@@ -1,7 +1,7 @@
 //! From the relays to the intake, and from the outbox to the relays.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -91,17 +91,30 @@ pub(super) struct Listener {
     keys: Keys,
     profile: watch::Receiver<Profile>,
     begun: Timestamp,
+    copies: Mutex<HashSet<EventId>>,
 }
 
 impl Listener {
-    pub(super) const fn new(
+    pub(super) fn new(
         intake: Intake,
         clock: Arc<dyn Clock>,
         keys: Keys,
         profile: watch::Receiver<Profile>,
         begun: Timestamp,
     ) -> Self {
-        Self { intake, clock, keys, profile, begun }
+        Self { intake, clock, keys, profile, begun, copies: Mutex::default() }
+    }
+
+    fn copies(&self) -> MutexGuard<'_, HashSet<EventId>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, event: EventId) {
+        let mut copies = self.copies();
+        if copies.len() >= REMEMBERED {
+            copies.clear();
+        }
+        copies.insert(event);
     }
 
     /// Works until `stop` turns true. A relay's cursor moves only after everything that it handed
@@ -116,7 +129,6 @@ impl Listener {
     ) -> Result<(), AppError> {
         let listener = Arc::new(self);
         let mut taking: JoinSet<()> = JoinSet::new();
-        let mut copies: HashSet<EventId> = HashSet::new();
         loop {
             let inbound = tokio::select! {
                 inbound = received.recv() => inbound,
@@ -129,10 +141,7 @@ impl Listener {
                     hurry.notify_one();
                 }
                 Inbound::Event { event, .. } => {
-                    if copies.len() >= REMEMBERED {
-                        copies.clear();
-                    }
-                    if !copies.insert(event.id) {
+                    if listener.copies().contains(&event.id) {
                         continue;
                     }
                     while taking.len() >= SIDE_BY_SIDE {
@@ -182,6 +191,8 @@ impl Listener {
                 Ok(incoming) => incoming,
                 Err(dropped) => return debug!(event = %event.id, "dropped: {dropped}"),
             };
+            // Only now: a forged event under the same id must not make the genuine one a copy.
+            self.remember(event.id);
             match self.intake.receive(&incoming, self.clock.now()).await {
                 Ok(()) => return,
                 Err(not_yet) => warn!(event = %event.id, "{not_yet}"),

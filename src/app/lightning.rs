@@ -51,12 +51,12 @@ pub(super) async fn meet(
         sleep(PAUSE).await;
     };
     let found = KnownNode { identity: info.identity, network: info.network };
-    let before = facts::known_node(store).await?;
-    if let Some(before) = before.filter(|before| before.identity != found.identity)
+    let before = facts::holder(store).await?;
+    if let Some(before) = before.filter(|before| *before != found.identity)
         && !settings.lightning.allow_node_change
         && holds_bonds(store).await?
     {
-        return Err(OtherLnd { expected: before.identity, found: found.identity }.into());
+        return Err(OtherLnd { expected: before, found: found.identity }.into());
     }
     facts::remember_node(store, clock.now(), &found).await?;
     info!(identity = found.identity, network = found.network, version = info.version, "lnd is there");

@@ -5,7 +5,6 @@ mod inbound;
 mod info;
 mod lightning;
 mod terms;
-mod wake;
 
 pub use terms::KnownNode;
 
@@ -25,6 +24,7 @@ use crate::config::{Change, DatabaseUrl, Settings};
 use crate::engine::{
     Alarms, Clock, Commit, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp,
 };
+use crate::import::BEGUN_FACT;
 use crate::lnd;
 use crate::nostr::relays::{BadRelays, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
@@ -33,6 +33,7 @@ use crate::payout::books::upsert;
 use crate::payout::tables::{CURSORS, TABLES, USERS};
 use crate::payout::{Intake, Terms, Workflows, World};
 use crate::store::sqlite::{OpenError, OpenMode, SqliteStore};
+use crate::store::wake::{WakeListener, socket_beside};
 
 use inbound::{Attended, Listener};
 
@@ -91,6 +92,7 @@ pub struct Daemon {
     profile: watch::Sender<Profile>,
     announce: Arc<Notify>,
     stop: watch::Sender<bool>,
+    wake: Option<WakeListener>,
     parts: JoinSet<Result<(), AppError>>,
 }
 
@@ -165,6 +167,7 @@ impl Daemon {
             profile,
             announce: Arc::new(Notify::new()),
             stop: watch::Sender::new(false),
+            wake: None,
             parts: JoinSet::new(),
             settings,
         };
@@ -186,7 +189,11 @@ impl Daemon {
             announce: Arc::clone(&daemon.announce),
             stop: stop.subscribe(),
         }));
-        daemon.parts.spawn(wake::listen(path, store, stop.subscribe()));
+        let woken = store;
+        match WakeListener::listen(&socket_beside(&path), move || woken.announce()) {
+            Ok(listener) => daemon.wake = Some(listener),
+            Err(error) => warn!("requests of workflowctl are seen late, its socket can't be made: {error}"),
+        }
         Ok(daemon)
     }
 
@@ -251,6 +258,7 @@ impl Daemon {
                 Err(error) => warn!("while stopping: {error}"),
             }
         }
+        self.wake = None;
         self.file.close().await;
     }
 }
@@ -272,11 +280,11 @@ async fn own_database(store: &dyn Store, now: Timestamp, node_key: &str) -> Resu
         Some(_) => {}
         None => facts::write(store, now, facts::NODE_KEY, node_key).await?,
     }
-    let begun = facts::read(store, facts::BEGUN).await?.and_then(|text| text.parse().ok());
+    let begun = facts::read(store, BEGUN_FACT).await?.and_then(|text| text.parse().ok());
     match begun {
         Some(begun) => Ok(Timestamp::from_secs(begun)),
         None => {
-            facts::write(store, now, facts::BEGUN, &now.secs().to_string()).await?;
+            facts::write(store, now, BEGUN_FACT, &now.secs().to_string()).await?;
             Ok(Timestamp::from_secs(now.secs()))
         }
     }

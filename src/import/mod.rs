@@ -47,7 +47,7 @@ use source::Source;
 pub const IMPORT_FACT: &str = "import";
 
 /// The fact that tells which lnd holds the bonds that were taken over: its identity key, hex.
-pub const LND_FACT: &str = "import-lnd";
+pub const LND_FACT: &str = "lnd-identity";
 
 /// The fact that tells from when on messages count, Unix seconds: what was sent before the import
 /// was mostrod's to answer.

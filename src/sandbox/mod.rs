@@ -3,6 +3,7 @@
 //! the database that a mostrod leaves behind.
 
 pub mod clients;
+pub mod demo;
 pub mod lnd;
 pub mod mostrod;
 pub mod relay;

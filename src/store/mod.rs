@@ -5,3 +5,4 @@
 pub mod memory;
 mod rows;
 pub mod sqlite;
+pub mod wake;

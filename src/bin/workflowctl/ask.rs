@@ -13,7 +13,7 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::find::find;
 use crate::output::Record;
-use crate::wake::wake;
+use bondflow::store::wake::wake;
 
 /// Which runs, and why.
 #[derive(Args)]

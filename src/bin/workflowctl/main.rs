@@ -22,7 +22,6 @@ mod stake;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod wake;
 mod when;
 mod why;
 

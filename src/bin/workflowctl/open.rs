@@ -10,7 +10,7 @@ use bondflow::store::sqlite::{OpenMode, SqliteStore};
 
 use crate::Shared;
 use crate::failure::Failure;
-use crate::wake::socket_beside;
+use bondflow::store::wake::socket_beside;
 
 /// How the database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
