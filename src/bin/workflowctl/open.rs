@@ -7,10 +7,10 @@ use bondflow::config::{DatabaseUrl, Settings, variables};
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
-use bondflow::store::wake::socket_beside;
 
 use crate::Shared;
 use crate::failure::Failure;
+use bondflow::store::wake::socket_beside;
 
 /// How the database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
