@@ -10,7 +10,6 @@ pub use terms::KnownNode;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::{Change, DatabaseUrl, Settings};
+use crate::config::{Change, Settings};
 use crate::engine::{
     Alarms, Clock, Commit, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp,
 };
@@ -105,7 +104,7 @@ impl Daemon {
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let keys = Keys::parse(settings.nostr.nsec_privkey.expose())
             .map_err(|_| AppError::Setting("`nostr.nsec_privkey` is no private key".to_owned()))?;
-        let path = database_of(&settings)?;
+        let path = settings.database.url.file().ok_or(AppError::NoPostgres)?;
         let file = Arc::new(SqliteStore::open(&path, TABLES, OpenMode::Daemon).await?);
         let store: Arc<dyn Store> = Arc::clone(&file) as Arc<dyn Store>;
         let node_key = keys.public_key().to_hex();
@@ -119,7 +118,9 @@ impl Daemon {
             settings.lightning.lnd_macaroon_file.clone(),
         )
         .map_err(|error| AppError::Setting(format!("`lightning.lnd_grpc_host`: {error}")))?;
-        let known = match facts::known_node(store.as_ref()).await? {
+        let remembered = facts::known_node(store.as_ref()).await?;
+        let met = remembered.is_none();
+        let known = match remembered {
             Some(known) => known,
             None => {
                 info!("waiting for lnd, which this installation has never seen");
@@ -180,7 +181,7 @@ impl Daemon {
         let courier_stop = stop.subscribe();
         daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
         daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
-        daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone()));
+        daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met));
         daemon.parts.spawn(info::run(info::Info {
             engine,
             lnd,
@@ -198,15 +199,22 @@ impl Daemon {
     }
 
     /// The engine, which spends: it begins once it is sure whose lnd this is.
-    fn spend(&self, engine: Engine, lnd: lnd::Node) -> impl Future<Output = Result<(), AppError>> + Send + 'static {
+    fn spend(
+        &self,
+        engine: Engine,
+        lnd: lnd::Node,
+        met: bool,
+    ) -> impl Future<Output = Result<(), AppError>> + Send + 'static {
         let (store, clock, settings) = (self.store(), Arc::clone(&self.clock), self.settings.clone());
         let (mut stop, known) = (self.stop.subscribe(), self.known.clone());
         async move {
-            let met = tokio::select! {
-                met = lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings) => met?,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            };
-            known.send_replace(Some(met));
+            if !met {
+                let found = tokio::select! {
+                    found = lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings) => found?,
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                };
+                known.send_replace(Some(found));
+            }
             Ok(engine.run(stop).await?)
         }
     }
@@ -260,14 +268,6 @@ impl Daemon {
         }
         self.wake = None;
         self.file.close().await;
-    }
-}
-
-/// The database file that the settings name.
-fn database_of(settings: &Settings) -> Result<PathBuf, AppError> {
-    match &settings.database.url {
-        DatabaseUrl::Sqlite(path) => Ok(PathBuf::from(path)),
-        DatabaseUrl::Postgres(_) => Err(AppError::NoPostgres),
     }
 }
 

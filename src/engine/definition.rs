@@ -187,6 +187,10 @@ impl Definition {
         if !self.steps.contains_key(&self.start) {
             return Some(format!("`start` names `{}`, which is no step", self.start));
         }
+        let in_doubt = |name: &str| self.steps.get(name).is_some_and(|step| step.kind == StepKind::InDoubt);
+        if in_doubt(&self.start) {
+            return Some(format!("`start` names `{}`, whose intent no commit would store", self.start));
+        }
         for (name, step) in &self.steps {
             if self.ends.contains_key(name) {
                 return Some(format!("`{name}` is both a step and an end"));
@@ -209,6 +213,11 @@ impl Definition {
                 }
                 if route.backoff && self.ends.contains_key(&route.to) {
                     return Some(format!("step `{name}`, outcome `{outcome}`: an end has no back-off"));
+                }
+                if route.backoff && in_doubt(&route.to) {
+                    return Some(format!(
+                        "step `{name}`, outcome `{outcome}`: no back-off lies between intent and act"
+                    ));
                 }
             }
         }
@@ -278,7 +287,9 @@ on = { packed = "hand_over", empty = "nothing" }
 kind = "wait"
 about = "Waits for the courier."
 signals = ["courier"]
-on = { gone = "sent", late = { to = "pack", backoff = true } }
+[step.hand_over.on]
+gone = "sent"
+late = { to = "pack", backoff = true }
 [end.sent]
 status = "completed"
 about = "It is on its way."
@@ -312,6 +323,12 @@ about = "There was nothing to send."
             ("about = \"Packs it.\"", "abuot = \"Packs it.\"", "unknown field `abuot`"),
             ("kind = \"act\"", "kind = \"act\"\nsignals = [\"x\"]", "does not wait"),
             ("[end.sent]", "[end.pack]", "both a step and an end"),
+            ("kind = \"act\"", "kind = \"in-doubt\"", "whose intent no commit would store"),
+            (
+                "late = { to = \"pack\", backoff = true }",
+                "late = \"pay\"\n[step.pay]\nkind = \"in-doubt\"\nabout = \"Pays.\"\non = { not = { to = \"pay\", backoff = true } }",
+                "between intent and act",
+            ),
         ] {
             let problem = problem_of(from, to);
             assert!(problem.contains("parcel") && problem.contains(said), "{problem}");

@@ -58,6 +58,12 @@ enum Fate {
 }
 
 impl Inventory {
+    /// The bonds and orders that somebody may still be owed for.
+    pub(super) fn debts(&self) -> impl Iterator<Item = &str> {
+        let bonds = self.bonds.iter().filter(|bond| bond.state != "locked").map(|bond| bond.id.as_str());
+        bonds.chain(self.trades.iter().map(|trade| trade.order_id.as_str()))
+    }
+
     pub(super) fn of(books: &Books) -> Self {
         let mut it = Self { lnd_identity: lnd_identity(books), ..Self::default() };
         let orders = it.read(ORDERS, "order", &books.orders);

@@ -103,6 +103,9 @@ pub enum ImportError {
         /// When.
         at: String,
     },
+    /// A debt would be taken over and nobody would pay it.
+    #[error("nothing was taken over: the debt of {0} would have no run")]
+    NoRun(String),
     /// Our database can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -184,7 +187,8 @@ impl Takeover {
     /// Takes it over into our database, named `target` in the mark, with `starts` in the same
     /// commit. Importing again changes nothing and says so.
     ///
-    /// The caller has our database for itself: no daemon runs on it.
+    /// The caller has our database for itself: no daemon runs on it. `starts` has a run for each
+    /// debt, with the id of the bond or of the trade's order as its key; a `locked` bond has none yet.
     pub async fn into_store(
         mut self,
         store: &dyn Store,
@@ -194,6 +198,10 @@ impl Takeover {
     ) -> Result<Imported, ImportError> {
         let before = self.before(store, target).await?;
         if before.is_none() {
+            let orphan = self.inventory.debts().find(|debt| !starts.iter().any(|start| start.key == *debt));
+            if let Some(debt) = orphan {
+                return Err(ImportError::NoRun(debt.to_owned()));
+            }
             self.source.write_mark(&Mark::new(Progress::Begun, target, now)).await?;
             let Effects { guards, rows, .. } = self.effects(now);
             let commit = Commit { at: now, guards, rows, starts, ..Commit::default() };

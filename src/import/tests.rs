@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 use tempfile::TempDir;
 
 use super::*;
+use crate::engine::Pin;
 use crate::payout::tables::{BONDS, DISPUTES, HASHES, ORDERS, TABLES, USERS};
 use crate::store::memory::{Call, Fault, MemoryStore};
 
@@ -262,7 +263,19 @@ async fn debts_are_taken_with_all_that_mostrod_may_have_paid_them_under() {
     assert_eq!(report.unpaid_trades, Tally { count: 2, sats: 199_970 });
     assert!(reason(&report.listed, &behind).contains("not in dispute"));
 
-    takeover.into_store(&store, TARGET, Vec::new(), NOW).await.unwrap();
+    let start = |key: &str| NewRun {
+        pin: Pin { workflow: "w".into(), version: 1, hash: String::new() },
+        key: key.to_owned(),
+        step: "s".into(),
+        state: "{}".into(),
+        due_at: NOW,
+    };
+    let starts: Vec<_> = [&pending, &failed, &unpaid, &crashed].map(|key| start(key)).into();
+    let forgotten = takeover.into_store(&store, TARGET, starts[1..].to_vec(), NOW).await.unwrap_err();
+    assert!(matches!(&forgotten, ImportError::NoRun(debt) if *debt == pending), "{forgotten}");
+    let takeover = mostrod.read().await;
+    assert_eq!(takeover.mark(), None);
+    takeover.into_store(&store, TARGET, starts, NOW).await.unwrap();
     let row = store.row(BONDS.name, &pending).await.unwrap().unwrap();
     assert_eq!(row["node_share_sats"], 400);
     assert!(row.get("payout_routing_fee_sats").is_none_or(Value::is_null), "mostrod's is a limit");

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use bondflow::engine::operator::{Asked, Request};
 use bondflow::engine::store::NewSignal;
 use bondflow::engine::{Commit, Run, Status};
-use bondflow::store::wake::wake;
+
 use clap::Args;
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::find::find;
 use crate::output::Record;
+use bondflow::store::wake::wake;
 
 /// Which runs, and why.
 #[derive(Args)]

@@ -7,10 +7,10 @@ use bondflow::config::{DatabaseUrl, Settings, variables};
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
-use bondflow::store::wake::socket_beside;
 
 use crate::Shared;
 use crate::failure::Failure;
+use bondflow::store::wake::socket_beside;
 
 /// How the database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +37,15 @@ pub struct Opened {
 pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
     let (url, window_days) = located(shared)?;
     let name = format!("{url:?}");
-    let DatabaseUrl::Sqlite(url) = url else {
+    let Some(file) = url.file() else {
         return Err(Failure::Error(format!("{name}: this build keeps its data in SQLite only, give sqlite://FILE")));
     };
-    let file = file_of(&url);
     let mode = match access {
         Access::Beside => OpenMode::Tool,
         Access::Exclusive => OpenMode::Daemon,
     };
     let store = SqliteStore::open(&file, TABLES, mode).await.map_err(|error| Failure::Error(error.to_string()))?;
     Ok(Opened { store: Arc::new(store), name, socket: Some(socket_beside(&file)), window_days })
-}
-
-/// The file of a `sqlite://FILE?OPTIONS` address.
-fn file_of(url: &str) -> PathBuf {
-    let file = url.strip_prefix("sqlite://").unwrap_or(url);
-    PathBuf::from(file.split_once('?').map_or(file, |(file, _)| file))
 }
 
 /// The database's address. With `--database` the settings are only asked for what they add.
