@@ -29,7 +29,7 @@ async fn s01_a_slashed_bond_is_paid_to_the_seller() {
 
     let ledger = world.lnd.node.ledger();
     assert_eq!(ledger.times_paid(hash), 1);
-    assert_eq!(ledger.sends.len(), 1);
+    assert_eq!(ledger.sends_of(hash).len(), 1);
     assert_eq!(world.settled(), 1);
     world.run_is("bond_release", &world.maker_bond(), "released", Status::Completed).await;
     world.run_is("order_resolution", &world.trade.order.to_string(), "resolved", Status::Completed).await;
