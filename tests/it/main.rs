@@ -5,4 +5,5 @@
 mod cli;
 mod conformance;
 mod differential;
+mod engine;
 mod scenarios;
