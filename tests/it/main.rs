@@ -5,4 +5,5 @@
 mod cli;
 mod conformance;
 mod differential;
+mod graphs;
 mod scenarios;
