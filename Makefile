@@ -26,9 +26,10 @@ demo: needs ## Shows one slashed bond from the ruling to the payment, with a kil
 test: needs ## Runs all tests
 	@$(CARGO) test --locked
 
-check: needs ## Formatting and lints
+check: needs ## Formatting, lints, and the links in the documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 graphs: needs ## Draws workflows/*.md anew from the definitions beside them
 	@UPDATE=1 $(CARGO) test --locked --quiet --test it -- graphs
