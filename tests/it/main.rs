@@ -5,5 +5,6 @@
 mod cli;
 mod conformance;
 mod differential;
+mod engine;
 mod graphs;
 mod scenarios;
