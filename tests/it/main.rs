@@ -4,5 +4,6 @@
 
 mod cli;
 mod conformance;
+mod demo;
 mod differential;
 mod scenarios;
