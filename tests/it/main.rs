@@ -6,4 +6,5 @@ mod cli;
 mod conformance;
 mod demo;
 mod differential;
+mod engine;
 mod scenarios;
