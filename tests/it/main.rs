@@ -4,6 +4,7 @@
 
 mod cli;
 mod conformance;
+mod demo;
 mod differential;
 mod engine;
 mod graphs;
