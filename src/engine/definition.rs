@@ -57,6 +57,17 @@ pub enum StepKind {
     InDoubt,
 }
 
+impl StepKind {
+    /// The name, as definitions have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Act => "act",
+            Self::Wait => "wait",
+            Self::InDoubt => "in-doubt",
+        }
+    }
+}
+
 /// One step of a definition.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -311,7 +322,7 @@ about = "There was nothing to send."
             ("gone = \"sent\"", "gone = { to = \"sent\", backoff = true }", "an end has no back-off"),
             ("about = \"Packs it.\"", "abuot = \"Packs it.\"", "unknown field `abuot`"),
             ("kind = \"act\"", "kind = \"act\"\nsignals = [\"x\"]", "does not wait"),
-            ("[end.sent]", "[end.pack]", "both a step and an end"),
+            ("[end.sent]", "[end.pack]\nstatus = \"failed\"\nabout = \"x\"\n[end.sent]", "both a step and an end"),
             ("kind = \"act\"", "kind = \"in-doubt\"", "whose intent no commit would store"),
             (
                 "late = { to = \"pack\", backoff = true }",

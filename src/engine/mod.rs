@@ -21,6 +21,7 @@ mod clock;
 mod decide;
 mod definition;
 mod dispatch;
+pub mod graph;
 mod lease;
 pub mod operator;
 mod outbox;

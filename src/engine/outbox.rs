@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -65,12 +65,19 @@ pub struct Courier {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     publisher: Arc<dyn Publisher>,
+    hurry: Arc<Notify>,
 }
 
 impl Courier {
-    /// A courier that takes messages from `store` to `publisher`.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, publisher: Arc<dyn Publisher>) -> Self {
-        Self { store, clock, publisher }
+    /// A courier that takes messages from `store` to `publisher`. Who notifies `hurry` has it
+    /// offer every pending message at once, whatever its back-off: the outside is there again.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        publisher: Arc<dyn Publisher>,
+        hurry: Arc<Notify>,
+    ) -> Self {
+        Self { store, clock, publisher, hurry }
     }
 
     /// Works until `stop` turns true or its sender is gone, then lets the offers under way come to
@@ -81,6 +88,7 @@ impl Courier {
     pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
         let mut changes = self.store.changes();
         let mut offers: JoinSet<String> = JoinSet::new();
+        let mut hurried = false;
         // Lanes under way, with the messages that were read for each. A lane is read again only
         // when all of them were offered, so that none overtakes another.
         let mut busy: BTreeMap<String, u32> = BTreeMap::new();
@@ -89,7 +97,8 @@ impl Courier {
                 break Ok(());
             }
             let now = self.clock.now();
-            let due = match self.store.outbox_due(now, READ_AT_ONCE.saturating_add(busy.values().sum())).await {
+            let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
+            let due = match self.store.outbox_due(up_to, READ_AT_ONCE.saturating_add(busy.values().sum())).await {
                 Ok(due) => due,
                 Err(error) => break Err(error),
             };
@@ -126,6 +135,7 @@ impl Courier {
                         busy.remove(&lane);
                     }
                 }
+                () = self.hurry.notified() => hurried = true,
                 () = stopped(&mut stop) => break Ok(()),
             }
         };

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod architecture;
+mod cli;
 mod conformance;
 mod differential;
 mod engine;
+mod scenarios;

@@ -20,6 +20,7 @@ use subject::StoreUnderTest;
 macro_rules! on_every_store {
     ($($duty:ident :: $test:ident),+ $(,)?) => {
         on_every_store!(@ memory super::subject::Memory; $($duty::$test),+);
+        on_every_store!(@ sqlite super::subject::Sqlite; $($duty::$test),+);
     };
     (@ $store:ident $subject:ty; $($duty:ident :: $test:ident),+) => {
         mod $store {
