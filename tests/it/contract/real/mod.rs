@@ -8,6 +8,7 @@ mod network;
 mod peer;
 mod process;
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,7 +37,9 @@ impl RealBed {
         let stand_up = || async {
             let since = tokio::time::Instant::now();
             let network = Network::stand_up().await.map_err(|error| format!("{error:#}"))?;
-            eprintln!("contract: real nodes ready in {:.1} s", since.elapsed().as_secs_f32());
+            // Past libtest, which keeps what a row prints.
+            writeln!(std::io::stderr(), "contract: real nodes ready in {:.1} s", since.elapsed().as_secs_f32())
+                .map_err(|error| error.to_string())?;
             Ok(Mutex::new(network))
         };
         let network = match NETWORK.get_or_init(stand_up).await {
@@ -103,8 +106,12 @@ impl Bed for RealBed {
 
     async fn slashed_pays(&self, invoice: &Invoice) {
         assert_eq!(payment_hash(&invoice.bolt11), invoice.hash);
-        self.0.slashed.client().await.send(paying(&invoice.bolt11)).await.unwrap();
-        self.0.node.client().await.until_invoice(&invoice.hash, InvoiceState::Accepted).await;
+        let (slashed, node) = (self.0.slashed.client().await, self.0.node.client().await);
+        let payment = slashed.pay(paying(&invoice.bolt11));
+        tokio::select! {
+            () = node.until_invoice(&invoice.hash, InvoiceState::Accepted) => {}
+            end = payment => panic!("the slashed party's payment ends: {end:?}"),
+        }
     }
 
     async fn mine(&self, blocks: u32) {

@@ -142,9 +142,11 @@ impl Network {
 
     /// Waits until all channels can be used.
     pub async fn settled(&self) -> anyhow::Result<()> {
-        for (peer, channels) in [(&self.slashed, 2), (&self.node, 2), (&self.router, 3), (&self.winner, 1)] {
-            peer.has_channels(channels).await?;
-        }
+        // The node first: of those who may have been gone it alone knows, the others may not have noticed yet.
+        self.node.has_channels(2, &[(&self.slashed, &self.node), (&self.node, &self.router)]).await?;
+        self.slashed.has_channels(2, &[]).await?;
+        self.router.has_channels(3, &[]).await?;
+        self.winner.has_channels(1, &[]).await?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tonic_lnd::lnrpc::{
@@ -14,6 +15,9 @@ use super::super::bed::Access;
 use super::super::calls::{Lnd, PATIENCE, PAUSE};
 use super::chain::{Chain, RPC_USER};
 use super::process::{Reaper, log_of};
+
+/// How long a peer gets to call back by itself.
+const CALL_BACK: Duration = Duration::from_millis(500);
 
 /// An lnd with a folder and ports of its own.
 pub struct Peer {
@@ -129,11 +133,21 @@ impl Peer {
         .await
     }
 
-    pub async fn has_channels(&self, count: usize) -> anyhow::Result<()> {
+    /// Waits until so many channels can be used. The first of each pair calls the second if need be: lnd forgets now and
+    /// then to call back a peer that was gone.
+    pub async fn has_channels(&self, count: usize, pairs: &[(&Self, &Self)]) -> anyhow::Result<()> {
         self.until("active channels", |lnd| async move {
             let wanted = ListChannelsRequest { active_only: true, ..ListChannelsRequest::default() };
             let channels = lnd.client().lightning().list_channels(wanted).await?.into_inner().channels;
-            Ok(channels.len() == count)
+            if channels.len() == count {
+                return Ok(true);
+            }
+            tokio::time::sleep(CALL_BACK).await;
+            for (from, to) in pairs {
+                // It fails if they are connected.
+                let _ = from.connect(to).await;
+            }
+            Ok(false)
         })
         .await
     }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 const WATCH: &str = r#"
 cat >/dev/null
 tries=100
-while kill -KILL -- "-$1" 2>/dev/null && [ "$tries" -gt 0 ]; do sleep 0.05; tries=$((tries - 1)); done
+while kill -s KILL -- "-$1" 2>/dev/null && [ "$tries" -gt 0 ]; do sleep 0.05; tries=$((tries - 1)); done
 rm -rf -- "$2"
 "#;
 
@@ -75,4 +75,29 @@ pub fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
     }
     let ports: Vec<u16> = held.iter().map(|(port, _)| *port).collect();
     ports.try_into().map_err(|_| io::Error::other("no free ports"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn nothing_outlives_the_pipe() {
+        const SIGKILL: i32 = 9;
+        let folder = tempfile::TempDir::new().unwrap();
+        let reaper = Reaper::new(folder.path()).unwrap();
+        let mut nodes = [(); 2].map(|()| reaper.spawn(Command::new("sleep").arg("600")).unwrap());
+        assert!(nodes.iter_mut().all(|node| node.try_wait().unwrap().is_none()));
+        // Closes the pipes, as the end of the process does.
+        let Reaper { _watch: mut watch, _keeper: mut keeper, .. } = reaper;
+        drop((watch.stdin.take(), keeper.stdin.take()));
+        for mut node in nodes {
+            assert_eq!(node.wait().unwrap().signal(), Some(SIGKILL));
+        }
+        keeper.wait().unwrap();
+        watch.wait().unwrap();
+        assert!(!folder.path().exists());
+    }
 }
