@@ -47,8 +47,11 @@ async fn refused(settings: &Path, because: &str) {
 async fn bad_settings_are_refused_in_one_line() {
     let world = world().await;
     refused(&world.folder.path().join("none.toml"), "none.toml").await;
-    refused(&with(&world, "a.toml", "slash_node_share_pct = 0.5", "slash_node_share_pct = 1.5"), "slash_node_share_pct")
-        .await;
+    refused(
+        &with(&world, "a.toml", "slash_node_share_pct = 0.5", "slash_node_share_pct = 1.5"),
+        "slash_node_share_pct",
+    )
+    .await;
     refused(&with(&world, "b.toml", "enabled = true", "enable = true"), "enable").await;
     refused(&with(&world, "c.toml", "https://", "http://"), "lnd_grpc_host").await;
     refused(&settings(&world, "d.toml", "this is no TOML"), "d.toml").await;
@@ -198,9 +201,7 @@ async fn sighup_takes_new_settings_over_for_running_bonds_and_bad_ones_change_no
     world.bond_is(&world.taker_bond(), "state", "pending-payout").await;
 
     // An invoice of less than an hour is refused under the old settings and taken under the new.
-    let short = || {
-        world.winner.invoice(500, bondflow::sandbox::lnd::InvoiceSpec { expiry: 600, ..Default::default() })
-    };
+    let short = || world.winner.invoice(500, bondflow::sandbox::lnd::InvoiceSpec { expiry: 600, ..Default::default() });
     assert_eq!(world.answer(&world.seller, &short()).await.action(), Action::CantDo);
     fs::write(&path, good.replace("[lightning]", "[lightning]\ninvoice_expiration_window = 60")).unwrap();
     process.signal("HUP").await;

@@ -16,7 +16,8 @@ const PAYMENT: Duration = Duration::from_millis(50);
 
 /// Rules `bonds` trades and pays them all, each to a winner of its own; says how long it took.
 async fn paid_at_once(bonds: usize) {
-    let caps = [("lightning", "max_inflight_payouts = 10000"), ("lightning", "max_inflight_payouts_per_destination = 0")];
+    let caps =
+        [("lightning", "max_inflight_payouts = 10000"), ("lightning", "max_inflight_payouts_per_destination = 0")];
     let settings = caps.map(|(section, line)| (section, line.to_owned())).to_vec();
     let setup = Setup { more_trades: bonds, escrow: false, real_time: true, settings, ..Setup::default() };
     let mut world = World::without_daemon(setup).await;
@@ -62,7 +63,8 @@ async fn paid_at_once(bonds: usize) {
         bonds as f64 / whole.as_secs_f64(),
         bonds as f64 / paying.as_secs_f64()
     );
-    let starts: Vec<u64> = ledger.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.received_ms).collect();
+    let starts: Vec<u64> =
+        ledger.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.received_ms).collect();
     let overlapping = starts.windows(2).filter(|pair| pair[1].abs_diff(pair[0]) < 50).count();
     assert!(overlapping > bonds / 2, "payments wait for each other: {overlapping} of {bonds} overlap");
     world.stop().await;
