@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Engine;
-use super::clock::Timestamp;
+use super::clock::{Clock, Timestamp};
 use super::decide::{Decision, Said, decide, pause};
 use super::definition::{StepDefinition, StepKind};
 use super::lease::Term;
@@ -123,7 +123,7 @@ impl Engine {
             return Ok(Next::Lost);
         }
         let call = Call { run, signals: &signals, first, now, lease_until };
-        let performed = perform(definition, step, call).await;
+        let performed = perform(self.parts.clock.as_ref(), definition, step, call).await;
         let decided_at = self.parts.clock.now();
         let commit = self.commit_of(bound, run, &mail, performed, decided_at).await;
         self.apply(run, commit).await
@@ -291,10 +291,22 @@ fn signal_left(bound: &Bound, run: &Run, mail: &[Signal], taken: &[i64], to: &st
 }
 
 /// Runs a step within its time.
-async fn perform(definition: &StepDefinition, step: &dyn ErasedStep, call: Call<'_>) -> Result<Performed, StepError> {
-    match tokio::time::timeout(definition.timeout, step.perform(call)).await {
-        Ok(said) => said,
-        Err(_) => {
+async fn perform(
+    clock: &dyn Clock,
+    definition: &StepDefinition,
+    step: &dyn ErasedStep,
+    call: Call<'_>,
+) -> Result<Performed, StepError> {
+    let deadline = call.now.after(definition.timeout);
+    let too_late = async {
+        while clock.now() < deadline {
+            clock.sleep_until(deadline).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        said = step.perform(call) => said,
+        () = too_late => {
             let cause = Cause::new(format!("no answer within {} s", definition.timeout.as_secs()));
             Err(if definition.kind == StepKind::InDoubt { StepError::Doubt(cause) } else { StepError::Retry(cause) })
         }

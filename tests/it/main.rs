@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod architecture;
 mod cli;
 mod conformance;
+mod demo;
 mod differential;
+mod engine;
+mod graphs;
 mod scenarios;
