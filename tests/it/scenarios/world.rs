@@ -89,6 +89,9 @@ impl World {
     }
 
     pub async fn without_daemon(setup: Setup) -> Self {
+        // With `RUST_LOG` set, a test that fails shows what the daemon said.
+        let log = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
         let clock = VirtualClock::starting_at(SystemClock.now());
         let shared: Arc<dyn Clock> = if setup.real_time { Arc::new(SystemClock) } else { Arc::new(clock.clone()) };
