@@ -1,5 +1,6 @@
 //! The composition root: makes a daemon of settings, adapters, engine and payout.
 
+mod chain;
 mod facts;
 mod inbound;
 mod info;
@@ -182,6 +183,13 @@ impl Daemon {
         daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
         daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
         daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met));
+        daemon.parts.spawn(chain::run(chain::Chain {
+            store: Arc::clone(&store),
+            lnd: Arc::new(lnd.clone()),
+            clock: Arc::clone(&clock),
+            alarms: daemon.alarms.clone(),
+            stop: stop.subscribe(),
+        }));
         daemon.parts.spawn(info::run(info::Info {
             engine,
             lnd,

@@ -46,6 +46,7 @@ pub fn terms(settings: &Settings, node: &KnownNode, node_key: String) -> Result<
         cltv_limit: lightning.payment_cltv_limit,
         max_inflight: lightning.max_inflight_payouts,
         max_inflight_per_destination: lightning.per_destination_cap(),
+        look_again_secs: settings.engine.in_doubt_recheck_seconds,
         network,
         own_nodes: vec![own],
         node_key,

@@ -8,10 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::clock::Timestamp;
 use super::retry::RetryPolicy;
+use super::run::Pin;
+use super::store::NewRun;
 
 /// What a definition can be wrong in. The text names the definition and the place.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -240,6 +243,25 @@ impl Definition {
             }
         }
         reached
+    }
+
+    /// Which text runs of it are pinned to.
+    pub fn pin(&self) -> Pin {
+        Pin { workflow: self.name.clone(), version: self.version, hash: self.hash.clone() }
+    }
+
+    /// A run of it, to be put into a commit.
+    ///
+    /// # Errors
+    /// When the state can't be written as JSON.
+    pub fn start_run<S: Serialize>(&self, key: &str, state: &S, at: Timestamp) -> Result<NewRun, serde_json::Error> {
+        Ok(NewRun {
+            pin: self.pin(),
+            key: key.to_owned(),
+            step: self.start.clone(),
+            state: serde_json::to_string(state)?,
+            due_at: at,
+        })
     }
 
     /// The step of that name.

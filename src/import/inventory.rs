@@ -64,6 +64,11 @@ impl Inventory {
         bonds.chain(self.trades.iter().map(|trade| trade.order_id.as_str()))
     }
 
+    /// The row of an order that is taken over.
+    pub(super) fn order(&self, id: &str) -> Option<&Row> {
+        self.orders.get(id)
+    }
+
     pub(super) fn of(books: &Books) -> Self {
         let mut it = Self { lnd_identity: lnd_identity(books), ..Self::default() };
         let orders = it.read(ORDERS, "order", &books.orders);

@@ -23,6 +23,7 @@ mod inventory;
 mod mark;
 mod report;
 mod source;
+mod starts;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -182,6 +183,14 @@ impl Takeover {
             rows.push(upsert(FACTS, LND_FACT, json!({ "value": identity })));
         }
         Effects { rows, ..Effects::default() }
+    }
+
+    /// The runs that settle what is taken over now: one for each debt.
+    ///
+    /// # Errors
+    /// With the debt that no run can be made for.
+    pub fn starts(&self, now: Timestamp) -> Result<Vec<NewRun>, ImportError> {
+        starts::starts(&self.inventory, now).map_err(ImportError::NoRun)
     }
 
     /// Takes it over into our database, named `target` in the mark, with `starts` in the same

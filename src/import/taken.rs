@@ -12,6 +12,8 @@ pub struct TakenBond {
     pub id: String,
     /// The order.
     pub order_id: String,
+    /// The trade key of the bonded party, hex.
+    pub pubkey: String,
     /// `locked`, `pending-payout` or `failed`, as mostrod has it.
     pub state: String,
     /// The whole bond.
@@ -59,6 +61,7 @@ impl TakenBond {
         Self {
             id: text(bond, "id").unwrap_or_default(),
             order_id: text(bond, "order_id").unwrap_or_default(),
+            pubkey: text(bond, "pubkey").unwrap_or_default(),
             state: text(bond, "state").unwrap_or_default(),
             amount_sats: count(bond, "amount_sats"),
             node_share_sats: bond["node_share_sats"].as_i64(),

@@ -42,8 +42,8 @@ impl Import {
         }
         let opened = open(&shared, Access::Exclusive).await?;
         let now = SystemClock.now();
-        let imported =
-            takeover.into_store(opened.store.as_ref(), &opened.name, Vec::new(), now).await.map_err(refused)?;
+        let starts = takeover.starts(now).map_err(refused)?;
+        let imported = takeover.into_store(opened.store.as_ref(), &opened.name, starts, now).await.map_err(refused)?;
         match imported {
             Imported::Now(report) => {
                 let json = json!({ "imported": "now", "at": now.to_string(), "report": report });

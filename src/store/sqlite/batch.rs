@@ -101,7 +101,7 @@ fn start_ids(commit: &Commit) -> Vec<RunId> {
     commit.starts.iter().map(|start| RunId::of(&start.pin.workflow, &start.key)).collect()
 }
 
-/// What [`sql::STEP`] and [`sql::HISTORY`] read.
+/// What [`sql::STEP_ON`], [`sql::STEP_OFF`] and [`sql::HISTORY`] read.
 #[derive(Serialize)]
 struct StepRow<'a> {
     seq: i64,
@@ -175,16 +175,23 @@ async fn step(
     verdicts: &mut [Verdict],
     written: &mut Applied,
 ) -> Result<(), Error> {
-    let rows: Vec<_> = passed.iter().filter_map(|one| StepRow::of(one.commit)).collect();
-    let mut moved: HashMap<i64, i64> = HashMap::with_capacity(rows.len());
-    let mut list = json(&rows);
-    if !rows.is_empty() {
-        for row in sqlx::query(sql::STEP).bind(list.clone()).fetch_all(&mut *db).await? {
-            moved.insert(row.try_get(0)?, row.try_get(1)?);
-            written.runs |= row.try_get::<Option<i64>, _>(2)?.is_some();
+    let rows = passed.iter().filter_map(|one| StepRow::of(one.commit));
+    let (on, off): (Vec<_>, Vec<_>) = rows.partition(|row| row.keep && !row.ends);
+    let mut moved: HashMap<i64, i64> = HashMap::with_capacity(on.len() + off.len());
+    let mut lists = Vec::with_capacity(2);
+    for (statement, rows) in [(sql::STEP_ON, &on), (sql::STEP_OFF, &off)] {
+        if rows.is_empty() {
+            continue;
         }
+        let list = json(rows);
+        for row in sqlx::query(statement).bind(list.clone()).fetch_all(&mut *db).await? {
+            moved.insert(row.try_get(0)?, row.try_get(1)?);
+            let due: Option<i64> = row.try_get(2)?;
+            written.runs |= due.is_some() && statement == sql::STEP_OFF;
+        }
+        lists.push(list);
     }
-    let all = moved.len() == rows.len();
+    let all = moved.len() == on.len() + off.len();
     passed.retain(|one| {
         let Some(step) = &one.commit.step else { return true };
         let signals = moved.get(&step.seq).copied();
@@ -198,9 +205,11 @@ async fn step(
     }
     written.wrote = true;
     if !all {
-        list = json(&passed.iter().filter_map(|one| StepRow::of(one.commit)).collect::<Vec<_>>());
+        lists = vec![json(&passed.iter().filter_map(|one| StepRow::of(one.commit)).collect::<Vec<_>>())];
     }
-    write(db, sql::HISTORY, list).await?;
+    for list in lists {
+        write(db, sql::HISTORY, list).await?;
+    }
     let taken: Vec<_> = passed
         .iter()
         .filter_map(|one| one.commit.step.as_ref())

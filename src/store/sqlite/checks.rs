@@ -1,4 +1,4 @@
-//! What must be true for a commit, apart from what [`super::sql::STEP`] checks by itself.
+//! What must be true for a commit, apart from what the statements of its step check by themselves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,5 +1,7 @@
 //! The statements. A statement that writes takes one JSON list of what it is to write, so that
 //! its text is constant and its cost is that of one call, however many commits are in a batch.
+//! Lists of objects are read by `jsonb_each`, which does not make text of each object again
+//! wherever one of its fields is read (SQLite 3.51; the one that sqlx brings along is).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -40,8 +42,11 @@ pub(super) const COUNT: &str = "UPDATE journal SET batch = batch + 1 RETURNING b
 pub(super) const COUNTED: &str = "SELECT batch FROM journal";
 pub(super) const DATA_VERSION: &str = "PRAGMA data_version";
 
-// A run's step: what is to be true of the run is checked by the statement that writes it.
-pub(super) const STEP: &str = "
+/// A run's step. What is to be true of the run is checked by the statement that writes it.
+macro_rules! step {
+    ($lease:literal) => {
+        concat!(
+            "
 UPDATE runs SET
   revision   = runs.revision + 1,
   status     = new.value ->> '$.status',
@@ -49,30 +54,41 @@ UPDATE runs SET
   attempt    = new.value ->> '$.attempt',
   state      = coalesce(new.value ->> '$.state', runs.state),
   error      = new.value ->> '$.error',
-  heard      = runs.heard + new.value ->> '$.taken',
-  updated_at = new.value ->> '$.at',
-  owner      = CASE WHEN new.value ->> '$.keep' THEN runs.owner END,
-  due_at     = CASE WHEN new.value ->> '$.ends' THEN NULL
-                    WHEN new.value ->> '$.keep' THEN runs.due_at
-                    WHEN runs.signals > new.value ->> '$.known' THEN new.value ->> '$.at'
-                    ELSE new.value ->> '$.due' END
-FROM json_each(?1) AS new
+  heard      = runs.heard + new.value ->> '$.taken',",
+            $lease,
+            "
+  updated_at = new.value ->> '$.at'
+FROM jsonb_each(?1) AS new
 WHERE runs.seq = new.value ->> '$.seq'
   AND runs.revision = new.value ->> '$.revision'
   AND runs.token = new.value ->> '$.token'
   AND runs.signals = coalesce(new.value ->> '$.mailbox', runs.signals)
-RETURNING seq, signals, due_at";
+RETURNING seq, signals, due_at"
+        )
+    };
+}
+
+/// Steps of runs that go on under their leases: two indexes have nothing to do with them.
+pub(super) const STEP_ON: &str = step!("");
+/// Steps of runs that are let go or end.
+pub(super) const STEP_OFF: &str = step!(
+    "
+  owner      = CASE WHEN new.value ->> '$.keep' THEN runs.owner END,
+  due_at     = CASE WHEN new.value ->> '$.ends' THEN NULL
+                    WHEN runs.signals > new.value ->> '$.known' THEN new.value ->> '$.at'
+                    ELSE new.value ->> '$.due' END,"
+);
 
 pub(super) const HISTORY: &str = "
 INSERT INTO history (run, revision, step, attempt, outcome, target, status, detail, at)
 SELECT value ->> '$.seq', value ->> '$.revision' + 1, value ->> '$.from', value ->> '$.tried', value ->> '$.outcome',
        value ->> '$.to', value ->> '$.became', value ->> '$.detail', value ->> '$.when'
-FROM json_each(?1)";
+FROM jsonb_each(?1)";
 
 /// Of `[run, number, revision]`.
 pub(super) const TAKE: &str = "
 UPDATE signals SET taken = new.value ->> 2
-FROM json_each(?1) AS new
+FROM jsonb_each(?1) AS new
 WHERE signals.run = new.value ->> 0 AND signals.number = new.value ->> 1";
 
 /// How the runs stand whose step was not written.
@@ -85,13 +101,13 @@ SELECT id, seq, revision FROM runs WHERE id IN (SELECT value FROM json_each(?1))
 pub(super) const SEEN: &str = "SELECT id FROM inbox WHERE id IN (SELECT value FROM json_each(?1))";
 
 /// Of `[id, at]`.
-pub(super) const SEE: &str = "INSERT INTO inbox (id, at) SELECT value ->> 0, value ->> 1 FROM json_each(?1)";
+pub(super) const SEE: &str = "INSERT INTO inbox (id, at) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1)";
 
 pub(super) const START: &str = "
 INSERT INTO runs (id, workflow, version, hash, key, status, step, state, due_at, created_at, updated_at)
 SELECT value ->> '$.id', value ->> '$.workflow', value ->> '$.version', value ->> '$.hash', value ->> '$.key', 'running',
        value ->> '$.step', value ->> '$.state', value ->> '$.due', value ->> '$.at', value ->> '$.at'
-FROM json_each(?1) WHERE true ORDER BY json_each.key
+FROM jsonb_each(?1) WHERE true ORDER BY jsonb_each.key
 ON CONFLICT DO NOTHING";
 
 /// Stores the signals that a run can still have and has not had, numbered on from its last one.
@@ -100,7 +116,7 @@ pub(super) const SIGNAL: &str = concat!(
 INSERT INTO signals (run, number, name, payload, dedup, at)
 SELECT runs.seq, runs.signals + row_number() OVER (PARTITION BY runs.seq ORDER BY new.key),
        new.value ->> '$.name', new.value ->> '$.payload', new.value ->> '$.dedup', new.value ->> '$.at'
-FROM json_each(?1) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
+FROM jsonb_each(?1) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
 WHERE runs.",
     open!(),
     "
@@ -114,7 +130,7 @@ UPDATE runs SET
   signals = runs.signals + new.value ->> 1,
   due_at  = CASE WHEN runs.owner IS NULL AND (runs.status = 'waiting' OR new.value ->> 2)
                  THEN new.value ->> 3 ELSE runs.due_at END
-FROM json_each(?1) AS new
+FROM jsonb_each(?1) AS new
 WHERE runs.seq = new.value ->> 0";
 
 /// The soonest due first, then those without a time.
@@ -132,7 +148,7 @@ pub(super) const QUEUE: &str = "
 INSERT INTO outbox (id, lane, topic, slot, body, expires_at, state, due_at, created_at)
 SELECT value ->> '$.id', value ->> '$.lane', value ->> '$.topic', value ->> '$.slot', value ->> '$.body',
        value ->> '$.expires', 'pending', value ->> '$.at', value ->> '$.at'
-FROM json_each(?1) WHERE true ORDER BY json_each.key
+FROM jsonb_each(?1) WHERE true ORDER BY jsonb_each.key
 ON CONFLICT DO NOTHING";
 
 /// In each of these slots only the newest message stays to be published.
@@ -165,7 +181,7 @@ UPDATE runs SET due_at = ?2 WHERE seq = ?1 AND owner IS NULL AND (due_at IS NULL
 /// Of `[seq, state, how often offered, due_at]`; what was closed meanwhile stays so.
 pub(super) const DELIVER: &str = "
 UPDATE outbox SET state = new.value ->> 1, attempts = outbox.attempts + new.value ->> 2, due_at = new.value ->> 3
-FROM json_each(?1) AS new
+FROM jsonb_each(?1) AS new
 WHERE outbox.seq = new.value ->> 0 AND outbox.state = 'pending'";
 
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
@@ -226,7 +242,7 @@ impl OwnTable {
             table,
             read: fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{key}\" IN (SELECT value FROM json_each(?1))")),
             write: fixed(format!(
-                "INSERT INTO \"{name}\" ({list}) SELECT {} FROM json_each(?1) WHERE true \
+                "INSERT INTO \"{name}\" ({list}) SELECT {} FROM jsonb_each(?1) WHERE true \
                  ON CONFLICT (\"{key}\") DO {then}",
                 values.join(", ")
             )),

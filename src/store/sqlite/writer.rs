@@ -97,7 +97,7 @@ impl Writer {
             counters,
             lock,
             #[cfg(test)]
-            faults: super::tests::Faults,
+            faults: super::tests::Faults::default(),
         };
         writer.orient(&mut db).await?;
         writer.db = Some(db);
