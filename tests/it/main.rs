@@ -5,6 +5,9 @@
 mod architecture;
 mod cli;
 mod conformance;
+mod contract;
+mod demo;
 mod differential;
 mod engine;
+mod graphs;
 mod scenarios;

@@ -2,12 +2,12 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`open`] | who may open which file, and its schema |
-//! | [`writer`] | the one task that writes: group commit, and what became of a COMMIT without an answer |
-//! | [`admission`] | which commits may be written together |
-//! | [`batch`], [`checks`] | a transaction's commits: first the checks, then a statement for each kind of write |
-//! | [`upkeep`] | leases, wake-ups, deliveries |
-//! | [`sql`], [`read`] | the statements, and what their rows mean |
+//! | `open` | who may open which file, and its schema |
+//! | `writer` | the one task that writes: group commit, and what became of a COMMIT without an answer |
+//! | `admission` | which commits may be written together |
+//! | `batch`, `checks` | a transaction's commits: first the checks, then a statement for each kind of write |
+//! | `upkeep` | leases, wake-ups, deliveries |
+//! | `sql`, `read` | the statements, and what their rows mean |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
