@@ -26,6 +26,7 @@ use crate::engine::{
 };
 use crate::import::BEGUN_FACT;
 use crate::lnd;
+use crate::nostr::health;
 use crate::nostr::relays::{BadRelays, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
 use crate::nostr::wire::{BondTerms, Profile};
@@ -66,6 +67,9 @@ pub enum AppError {
         /// The key of the settings, hex.
         settings: String,
     },
+    /// Another daemon on the key.
+    #[error(transparent)]
+    OtherDaemon(#[from] health::OtherDaemon),
     /// lnd is another than the one that holds the open bonds.
     #[error(transparent)]
     OtherLnd(#[from] lightning::OtherLnd),
@@ -131,8 +135,11 @@ impl Daemon {
         let terms = watch::Sender::new(Arc::new(terms::terms(&settings, &known, node_key).map_err(AppError::Setting)?));
         let profile = watch::Sender::new(profile_of(&settings, &known));
 
-        let cursors = read_cursors(store.as_ref(), &settings).await?;
         let urls: Vec<String> = settings.nostr.relays.iter().map(ToString::to_string).collect();
+        if let Some(other) = health::other_daemon(&urls, keys.public_key(), clock.now()).await {
+            return Err(other.into());
+        }
+        let cursors = read_cursors(store.as_ref(), &settings).await?;
         let (relays, received) =
             Relays::connect(&urls, &keys, Arc::clone(&clock), &cursors, begun, Patience::default())?;
         let relays = Arc::new(relays);

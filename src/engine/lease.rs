@@ -82,3 +82,59 @@ async fn renew(parts: &Parts, term: &mut Term) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+
+    use super::super::alarm::Alarms;
+    use super::super::clock::VirtualClock;
+    use super::super::dispatch::Options;
+    use super::super::outbox::{Sealed, Sealer};
+    use super::super::registry::Registry;
+    use super::super::step::Draft;
+    use super::super::store::Store;
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    struct Silent;
+
+    #[async_trait]
+    impl Sealer for Silent {
+        async fn seal(&self, _draft: &Draft, _now: Timestamp, _store: &dyn Store) -> Result<Sealed, String> {
+            Err("nothing is said here".into())
+        }
+    }
+
+    fn parts(clock: &VirtualClock) -> Parts {
+        Parts {
+            store: Arc::new(MemoryStore::new(&[])),
+            clock: Arc::new(clock.clone()),
+            registry: Registry::default(),
+            sealer: Arc::new(Silent),
+            alarms: Alarms::default(),
+            owner: "a".into(),
+            options: Options { lease: Duration::from_millis(90), workers: 1 },
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renewal_moves_a_term_that_has_not_passed_and_no_other() {
+        let clock = VirtualClock::starting_at(Timestamp(0));
+        let (parts, leases) = (parts(&clock), Leases::default());
+        let (_, first) = leases.claim(&parts, 1).await.unwrap();
+        assert_eq!(first.until(), Timestamp(90));
+        clock.set(Timestamp(60));
+        renew(&parts, &mut *leases.0.lock().await).await.unwrap();
+        assert_eq!(first.until(), Timestamp(150));
+        clock.set(Timestamp(150));
+        renew(&parts, &mut *leases.0.lock().await).await.unwrap();
+        let (_, second) = leases.claim(&parts, 1).await.unwrap();
+        assert_eq!((first.until(), second.until()), (Timestamp(150), Timestamp(240)));
+        clock.set(Timestamp(100));
+        renew(&parts, &mut *leases.0.lock().await).await.unwrap();
+        assert_eq!(second.until(), Timestamp(190), "a clock that was set back ends the leases sooner");
+    }
+}

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bondflow::engine::store::{Commit, OutboxEntry, OutboxMessage, OutboxState};
 use bondflow::engine::{Clock, Courier, Offered, Publisher, Store, StoreError, Timestamp, VirtualClock};
 use bondflow::store::memory::{Call, Fault, MemoryStore};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::scene::{Gate, START, ended, rest, secs, wait_for};
@@ -60,6 +60,7 @@ struct Post {
     clock: VirtualClock,
     store: Arc<MemoryStore>,
     outside: Arc<Outside>,
+    hurry: Arc<Notify>,
 }
 
 struct Running {
@@ -74,6 +75,7 @@ impl Post {
             clock: VirtualClock::starting_at(START),
             store: Arc::new(MemoryStore::new(&[])),
             outside: Arc::default(),
+            hurry: Arc::default(),
         }
     }
 
@@ -81,7 +83,8 @@ impl Post {
         let store = Arc::new(self.store.reopen());
         let clock = Arc::new(self.clock.clone());
         let outside = Arc::clone(&self.outside) as Arc<dyn Publisher>;
-        let courier = Courier::new(Arc::clone(&store) as Arc<dyn Store>, clock, outside, Arc::default());
+        let hurry = Arc::clone(&self.hurry);
+        let courier = Courier::new(Arc::clone(&store) as Arc<dyn Store>, clock, outside, hurry);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move { courier.run(stopped).await });
         Running { store, stop, task }
@@ -173,6 +176,19 @@ async fn an_unacknowledged_message_does_not_hold_up_its_lane() {
     post.send([message("a1", "a"), message("a2", "a")]).await;
     post.until("a2", OutboxState::Acknowledged).await;
     assert_eq!(post.outside.offered(), ["a1", "a2"]);
+}
+
+#[tokio::test]
+async fn who_is_in_a_hurry_need_not_wait_for_the_back_off() {
+    let post = Post::new();
+    post.outside.answer("m", Answer::No);
+    let _courier = post.courier();
+    post.send([message("m", "a")]).await;
+    wait_for("the offer", || post.outside.offered() == ["m"]).await;
+    rest().await;
+    post.outside.answer("m", Answer::Yes);
+    post.hurry.notify_one();
+    post.until("m", OutboxState::Acknowledged).await;
 }
 
 #[tokio::test]

@@ -12,3 +12,5 @@ mod registry;
 mod retries;
 mod routes;
 mod scene;
+
+pub use errand::TEXT as DEFINITION;

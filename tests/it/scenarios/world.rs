@@ -8,7 +8,7 @@ use std::time::Duration;
 use bondflow::app::Daemon;
 use bondflow::config::Settings;
 use bondflow::engine::store::Row;
-use bondflow::engine::{Clock, RunId, Status, Store, SystemClock, VirtualClock};
+use bondflow::engine::{Clock, RunId, Status, Store, SystemClock, Timestamp, VirtualClock};
 use bondflow::import::Takeover;
 use bondflow::payout::tables::{BONDS, ORDERS, TABLES};
 use bondflow::sandbox::clients::{Client, Heard};
@@ -35,6 +35,12 @@ pub struct Setup {
     pub buyer_invoice: bool,
     /// Further lines for the settings: section and `key = value`.
     pub settings: Vec<(&'static str, String)>,
+    /// How many trades there are besides the first, each with a seller of its own.
+    pub more_trades: usize,
+    /// How many relays there are besides the first.
+    pub more_relays: usize,
+    /// Whether all live by the machine's clock, as a daemon in a process of its own does.
+    pub real_time: bool,
 }
 
 impl Default for Setup {
@@ -47,6 +53,9 @@ impl Default for Setup {
             escrow: true,
             buyer_invoice: false,
             settings: Vec::new(),
+            more_trades: 0,
+            more_relays: 0,
+            real_time: false,
         }
     }
 }
@@ -63,7 +72,12 @@ pub struct World {
     pub solver: Client,
     pub winner: Payee,
     pub trade: Trade,
+    /// The trades besides the first, and their sellers; buyer and solver are the same.
+    pub more: Vec<(Trade, Client)>,
+    pub more_relays: Vec<SandboxRelay>,
     daemon: Option<Daemon>,
+    /// The database of a daemon in a process of its own.
+    looking: Option<Arc<dyn Store>>,
 }
 
 impl World {
@@ -77,30 +91,38 @@ impl World {
     pub async fn without_daemon(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = VirtualClock::starting_at(SystemClock.now());
-        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let shared: Arc<dyn Clock> = if setup.real_time { Arc::new(SystemClock) } else { Arc::new(clock.clone()) };
         let relay = SandboxRelay::start(0, Limits::default()).await.unwrap();
+        let mut more_relays = Vec::new();
+        for _ in 0..setup.more_relays {
+            more_relays.push(SandboxRelay::start(0, Limits::default()).await.unwrap());
+        }
         let now = {
-            let clock = clock.clone();
+            let clock = shared.clone();
             Arc::new(move || clock.now().secs())
         };
         let lnd = StandIn::start(StandInOptions::new(folder.path().join("lnd"), now)).await.unwrap();
         let node = Keys::generate();
         let connect = async |keys: Keys| {
-            let relays = [relay.url()];
+            let relays: Vec<String> = std::iter::once(&relay).chain(&more_relays).map(SandboxRelay::url).collect();
             Client::connect(&relays, keys.clone(), keys, node.public_key(), Arc::clone(&shared)).await.unwrap()
         };
         let (seller, buyer, solver) =
             (connect(Keys::generate()).await, connect(Keys::generate()).await, connect(Keys::generate()).await);
         let winner = Payee::of(&lnd.node, "winner");
-        let bond = |maker, byte: u8| Bond {
+        let preimage = || {
+            let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+            std::array::from_fn(|at| if at < 16 { first.as_bytes()[at] } else { second.as_bytes()[at - 16] })
+        };
+        let bond = |maker| Bond {
             id: Uuid::new_v4(),
             maker,
             amount_sats: setup.bond_sats,
-            preimage: [byte; 32],
+            preimage: preimage(),
             state: "locked",
         };
         let owed = 100_000;
-        let trade = Trade {
+        let trade_of = |seller: &Client| Trade {
             order: Uuid::new_v4(),
             dispute: Uuid::new_v4(),
             kind: setup.kind,
@@ -109,20 +131,44 @@ impl World {
             seller: seller.key().to_hex(),
             buyer: buyer.key().to_hex(),
             solver: Some(solver.key().to_hex()),
-            escrow: setup.escrow.then_some([9; 32]),
+            escrow: setup.escrow.then(&preimage),
             buyer_invoice: setup
                 .buyer_invoice
                 .then(|| winner.invoice(owed, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() })),
-            bonds: vec![bond(true, 1), bond(false, 2)],
-            at: clock.now().secs(),
+            bonds: vec![bond(true), bond(false)],
+            at: shared.now().secs(),
         };
-        for bond in &trade.bonds {
-            lnd.node.lock_in(bond.preimage, bond.amount_sats);
+        let trade = trade_of(&seller);
+        let mut more = Vec::new();
+        for _ in 0..setup.more_trades {
+            let seller = connect(Keys::generate()).await;
+            more.push((trade_of(&seller), seller));
         }
-        if let Some(preimage) = trade.escrow {
-            lnd.node.lock_in(preimage, trade.amount_sats);
+        for trade in std::iter::once(&trade).chain(more.iter().map(|(trade, _)| trade)) {
+            for bond in &trade.bonds {
+                lnd.node.lock_in(bond.preimage, bond.amount_sats);
+            }
+            if let Some(preimage) = trade.escrow {
+                lnd.node.lock_in(preimage, trade.amount_sats);
+            }
         }
-        let world = Self { folder, clock, relay, lnd, setup, node, seller, buyer, solver, winner, trade, daemon: None };
+        let world = Self {
+            folder,
+            clock,
+            relay,
+            lnd,
+            setup,
+            node,
+            seller,
+            buyer,
+            solver,
+            winner,
+            trade,
+            more,
+            more_relays,
+            daemon: None,
+            looking: None,
+        };
         world.import().await;
         world
     }
@@ -131,24 +177,33 @@ impl World {
         self.folder.path().join("bondflow.db")
     }
 
+    /// The time by which all of it lives.
+    pub fn now(&self) -> Timestamp {
+        if self.setup.real_time { SystemClock.now() } else { self.clock.now() }
+    }
+
     async fn import(&self) {
         let path = self.folder.path().join("mostro.db");
-        mostrod::create(&path, &self.lnd.node.identity(), std::slice::from_ref(&self.trade)).await.unwrap();
+        let trades: Vec<Trade> =
+            std::iter::once(&self.trade).chain(self.more.iter().map(|more| &more.0)).cloned().collect();
+        mostrod::create(&path, &self.lnd.node.identity(), &trades).await.unwrap();
         let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Daemon).await.unwrap();
         let takeover = Takeover::read(&path).await.unwrap();
-        takeover.into_store(&store, "a test", Vec::new(), self.clock.now()).await.unwrap();
+        takeover.into_store(&store, "a test", Vec::new(), self.now()).await.unwrap();
         store.close().await;
     }
 
     /// The settings as a file would have them.
     pub fn settings_text(&self) -> String {
         let Setup { share, max_retries, .. } = &self.setup;
+        let relays: Vec<String> =
+            std::iter::once(&self.relay).chain(&self.more_relays).map(|relay| format!("'{}'", relay.url())).collect();
         let mut sections = vec![
             ("lightning", format!("lnd_cert_file = '{}'", self.lnd.cert_path().display())),
             ("lightning", format!("lnd_macaroon_file = '{}'", self.lnd.macaroon_path().display())),
             ("lightning", format!("lnd_grpc_host = '{}'", self.lnd.address())),
             ("nostr", format!("nsec_privkey = '{}'", self.node.secret_key().to_bech32().unwrap())),
-            ("nostr", format!("relays = ['{}']", self.relay.url())),
+            ("nostr", format!("relays = [{}]", relays.join(", "))),
             ("database", format!("url = 'sqlite://{}'", self.database().display())),
             ("anti_abuse_bond", "enabled = true".to_owned()),
             ("anti_abuse_bond", format!("slash_node_share_pct = {share}")),
@@ -177,9 +232,21 @@ impl World {
         path
     }
 
-    pub async fn start(&mut self) {
+    /// A daemon that is being started.
+    pub fn starting(&self) -> impl Future<Output = Daemon> + Send + use<> {
         let settings = Settings::load(&self.settings_file(), std::iter::empty()).unwrap();
-        self.daemon = Some(Daemon::start(settings, Arc::new(self.clock.clone())).await.unwrap());
+        let clock: Arc<dyn Clock> =
+            if self.setup.real_time { Arc::new(SystemClock) } else { Arc::new(self.clock.clone()) };
+        async move { Daemon::start(settings, clock).await.unwrap() }
+    }
+
+    pub async fn start(&mut self) {
+        self.started(self.starting().await);
+    }
+
+    /// This is the daemon now.
+    pub fn started(&mut self, daemon: Daemon) {
+        self.daemon = Some(daemon);
     }
 
     pub async fn stop(&mut self) {
@@ -196,7 +263,13 @@ impl World {
     }
 
     pub fn store(&self) -> Arc<dyn Store> {
-        self.daemon.as_ref().unwrap().store()
+        self.daemon.as_ref().map(Daemon::store).or_else(|| self.looking.clone()).unwrap()
+    }
+
+    /// Reads the database beside a daemon that runs in a process of its own.
+    pub async fn look(&mut self) {
+        let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Tool).await.unwrap();
+        self.looking = Some(Arc::new(store));
     }
 
     /// The solver rules; the node's direct answer.
@@ -277,6 +350,26 @@ impl World {
     /// How many settlements lnd granted; the probes of the macaroon are refused ones.
     pub fn settled(&self) -> usize {
         self.lnd.node.ledger().settles.iter().filter(|call| call.refusal.is_none()).count()
+    }
+
+    /// Lets time go by, 25 times as fast as the machine's, until something has come about.
+    pub async fn passing<T>(&self, until: impl Future<Output = T>) -> T {
+        let time = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                self.clock.advance(Duration::from_millis(250));
+            }
+        };
+        tokio::select! {
+            done = until => done,
+            () = time => unreachable!("time goes on for ever"),
+        }
+    }
+
+    /// Lets so many seconds go by, not all at once.
+    pub async fn pass(&self, seconds: u64) {
+        let end = self.clock.now().after(Duration::from_secs(seconds));
+        self.passing(self.clock.sleep_until(end)).await;
     }
 
     /// Moves the clock by days at once.
