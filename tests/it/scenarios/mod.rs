@@ -5,6 +5,7 @@ mod daemon;
 mod flood;
 mod kill;
 mod load;
+mod paid_elsewhere;
 mod process;
 mod s01;
 mod s10;
