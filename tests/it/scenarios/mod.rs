@@ -1,5 +1,17 @@
 //! The acceptance scenarios, end to end: real gRPC to an lnd stand-in, a real websocket to a
 //! relay, a real database file.
 
+mod invoices;
+mod rulings;
 mod s01;
+mod s02;
+mod s03;
+mod s04;
+mod s05;
+mod s06;
+mod s07;
+mod s08;
+mod s09;
+mod s11;
+mod told;
 mod world;
