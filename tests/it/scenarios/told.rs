@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bondflow::config::Settings;
 use bondflow::engine::store::{Commit, Row, RowChange, RowWrite, RunFilter, Table};
 use bondflow::engine::{Clock, RunId, Status, Timestamp};
 use bondflow::payout::tables::{BONDS, DISPUTES, ORDERS};
@@ -37,6 +38,14 @@ impl World {
     /// Waits until the ruling on the trade itself is carried out.
     pub async fn is_resolved(&self) {
         self.run_is("order_resolution", &self.trade.order.to_string(), "resolved", Status::Completed).await;
+    }
+
+    /// Puts another value into the bond settings and has the daemon take it over.
+    pub fn reload(&mut self, key: &str, value: u32) {
+        self.setup.settings.retain(|(_, line)| !line.starts_with(key));
+        self.setup.settings.push(("anti_abuse_bond", format!("{key} = {value}")));
+        let settings = Settings::load(&self.settings_file(), std::iter::empty()).unwrap();
+        self.daemon().reload(settings).unwrap();
     }
 
     /// How many payments lnd was asked to send; the probes of the macaroon name no invoice.
