@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
 
-.PHONY: help demo test contract check deny needs
+.PHONY: help demo test contract check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -33,14 +33,19 @@ contract: needs ## Holds the lnd stand-in to what lnd does, and with LND_BIN=DIR
 	echo "contract: $$(passed on_stand_in) passed on the stand-in, $$(passed on_real_nodes) on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
 	exit $$status
 
-check: needs ## Formatting and lints
+check: needs ## Formatting, lints, and the links in the documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
-deny: ## Licences, sources and bans of all dependencies
-	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: installing it from the registry"; $(CARGO) install --locked cargo-deny; }
+graphs: needs ## Draws workflows/*.md anew from the definitions beside them
+	@UPDATE=1 $(CARGO) test --locked --quiet --test it -- graphs
+
+deny: ## Bans, licences, sources and, where their database can be fetched, advisories of all dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: installing it from the registry"; $(CARGO) install --locked cargo-deny; }
 	$(CARGO) deny --locked check bans licenses sources
-	@$(CARGO) deny --locked fetch db >/dev/null 2>&1 \
-	  && $(CARGO) deny --locked check advisories \
-	  || { [ -n "$$($(CARGO) deny --locked fetch db 2>&1 | grep -iE 'fetch|resolve|connect|network')" ] \
-	       && echo "advisories: skipped, their database can't be reached from here"; }
+	@if $(CARGO) deny --locked fetch db >/dev/null 2>&1; then \
+	  $(CARGO) deny --locked check advisories; \
+	else \
+	  echo "advisories: skipped, their database can't be fetched from here"; \
+	fi

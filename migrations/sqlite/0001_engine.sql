@@ -1,5 +1,8 @@
 -- The engine's own tables. Times are Unix milliseconds.
 
+-- 'bond': tells a database of this program from any other.
+PRAGMA application_id = 0x626f6e64;
+
 CREATE TABLE runs (
   seq        INTEGER PRIMARY KEY AUTOINCREMENT,
   id         TEXT    NOT NULL UNIQUE,
@@ -25,7 +28,9 @@ CREATE TABLE runs (
 
 -- One index drives timers, signals, recovery and leases alike.
 CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX runs_open ON runs (workflow, step) WHERE status NOT IN ('completed', 'failed', 'canceled');
+-- What a query says of the statuses must be written just so for this index to serve it.
+CREATE INDEX runs_open ON runs (workflow, step, due_at) WHERE status NOT IN ('completed', 'failed', 'canceled');
+CREATE INDEX runs_owner ON runs (owner) WHERE owner IS NOT NULL;
 
 CREATE TABLE history (
   run      INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,
@@ -77,7 +82,7 @@ CREATE TABLE inbox (
   at INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- Counts the transactions: tells whether one whose COMMIT gave no answer was written.
+-- Counts a daemon's transactions: tells whether one whose COMMIT gave no answer was written.
 CREATE TABLE journal (
   one      INTEGER PRIMARY KEY CHECK (one = 1),
   batch    INTEGER NOT NULL,

@@ -1,4 +1,5 @@
--- The payout's own tables. Times are Unix seconds, amounts sats; see src/payout/tables.rs.
+-- The payout's own tables. Times are Unix seconds, amounts sats; see src/payout/tables.rs. A column
+-- that was not written is null: whole rows are written, so that no default would ever apply.
 
 CREATE TABLE orders (
   id                       TEXT PRIMARY KEY NOT NULL,
@@ -65,8 +66,8 @@ CREATE TABLE bonds (
   payout_payment_hash      TEXT,
   payout_routing_fee_sats  INTEGER,
   node_share_sats          INTEGER,
-  payout_attempts          INTEGER DEFAULT 0,
-  invoice_request_attempts INTEGER DEFAULT 0,
+  payout_attempts          INTEGER,
+  invoice_request_attempts INTEGER,
   last_invoice_request_at  INTEGER,
   locked_at                INTEGER,
   released_at              INTEGER,

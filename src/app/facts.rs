@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::engine::store::Store;
 use crate::engine::{Commit, CommitError, StoreError, Timestamp};
+use crate::import::LND_FACT;
 use crate::payout::books::upsert;
 use crate::payout::tables::FACTS;
 
@@ -11,10 +12,8 @@ use super::terms::KnownNode;
 
 /// The node's Nostr key, hex: a database belongs to one.
 pub const NODE_KEY: &str = "node-key";
-/// lnd's identity key and network.
-pub const LND: &str = "lnd";
-/// When this installation was started first, Unix seconds: nothing older is looked for at relays.
-pub const BEGUN: &str = "begun";
+/// lnd's network, as it names it.
+const LND_NETWORK: &str = "lnd-network";
 
 /// Reads a fact.
 pub async fn read(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
@@ -28,16 +27,21 @@ pub async fn write(store: &dyn Store, at: Timestamp, name: &str, value: &str) ->
     store.commit(Commit { at, rows, ..Commit::default() }).await.map(drop)
 }
 
+/// The identity key of the lnd that holds the bonds: the one that this installation worked with
+/// last, or that the imported database names.
+pub async fn holder(store: &dyn Store) -> Result<Option<String>, StoreError> {
+    read(store, LND_FACT).await
+}
+
 /// The lnd that this installation worked with last.
 pub async fn known_node(store: &dyn Store) -> Result<Option<KnownNode>, StoreError> {
-    let fact = read(store, LND).await?;
-    Ok(fact.and_then(|fact| {
-        let (identity, network) = fact.split_once(' ')?;
-        Some(KnownNode { identity: identity.to_owned(), network: network.to_owned() })
-    }))
+    let (identity, network) = (holder(store).await?, read(store, LND_NETWORK).await?);
+    Ok(identity.zip(network).map(|(identity, network)| KnownNode { identity, network }))
 }
 
 /// Remembers lnd.
 pub async fn remember_node(store: &dyn Store, at: Timestamp, node: &KnownNode) -> Result<(), CommitError> {
-    write(store, at, LND, &format!("{} {}", node.identity, node.network)).await
+    let rows = [(LND_FACT, &node.identity), (LND_NETWORK, &node.network)]
+        .map(|(name, value)| upsert(FACTS, name, json!({ "value": value })));
+    store.commit(Commit { at, rows: rows.into(), ..Commit::default() }).await.map(drop)
 }

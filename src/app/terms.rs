@@ -26,9 +26,9 @@ impl KnownNode {
 /// # Errors
 /// When the node's network or key is none that invoices can be held against.
 pub fn terms(settings: &Settings, node: &KnownNode, node_key: String) -> Result<Terms, String> {
-    let (network, own) = node
-        .parse()
-        .ok_or_else(|| format!("lnd's network `{}` or identity key is not one that invoices can be held against", node.network))?;
+    let (network, own) = node.parse().ok_or_else(|| {
+        format!("lnd's network `{}` or identity key is not one that invoices can be held against", node.network)
+    })?;
     let bond = &settings.anti_abuse_bond;
     let lightning = &settings.lightning;
     Ok(Terms {
@@ -46,6 +46,7 @@ pub fn terms(settings: &Settings, node: &KnownNode, node_key: String) -> Result<
         cltv_limit: lightning.payment_cltv_limit,
         max_inflight: lightning.max_inflight_payouts,
         max_inflight_per_destination: lightning.per_destination_cap(),
+        look_again_secs: settings.engine.in_doubt_recheck_seconds,
         network,
         own_nodes: vec![own],
         node_key,
@@ -53,8 +54,5 @@ pub fn terms(settings: &Settings, node: &KnownNode, node_key: String) -> Result<
 }
 
 fn fraction(decimal: Decimal6) -> Result<Millionths, String> {
-    u32::try_from(decimal.millionths())
-        .ok()
-        .and_then(Millionths::new)
-        .ok_or_else(|| format!("{decimal} is above 1"))
+    u32::try_from(decimal.millionths()).ok().and_then(Millionths::new).ok_or_else(|| format!("{decimal} is above 1"))
 }

@@ -1,1 +1,131 @@
-fn main() {}
+//! The daemon: starts, runs until it is told to stop, and drains.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bondflow::app::Daemon;
+use bondflow::config::{self, Settings};
+use bondflow::engine::SystemClock;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// Pays what the node owes for slashed bonds.
+#[derive(Parser)]
+#[command(version, after_help = "Examples:\n  bondflowd run --config /etc/bondflow/settings.toml\n  bondflowd demo")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the daemon until SIGTERM or SIGINT; SIGHUP reads the settings again.
+    #[command(after_help = "Examples:\n  bondflowd run\n  RUST_LOG=bondflow=debug bondflowd run --log json")]
+    Run {
+        /// The settings file.
+        #[arg(long, default_value = config::DEFAULT_PATH)]
+        config: PathBuf,
+        /// How the log looks.
+        #[arg(long, value_enum, default_value_t = Log::Text)]
+        log: Log,
+    },
+    /// Shows one slashed bond from the ruling to the payment, with a relay and an lnd stand-in of its own.
+    Demo {
+        /// Leaves everything running afterwards, to play with.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Log {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bondflowd: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        match arguments.command {
+            Command::Run { config, log } => {
+                start_log(log);
+                run(&config).await
+            }
+            Command::Demo { keep } => bondflow::sandbox::demo::show(keep).await,
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bondflowd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(log: Log) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,nostr_relay_pool=error,sqlx=warn,h2=warn"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log {
+        Log::Text => subscriber.with_target(false).init(),
+        Log::Json => subscriber.json().init(),
+    }
+}
+
+async fn run(path: &Path) -> anyhow::Result<()> {
+    let settings = Settings::load(path, config::variables())?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be caught")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP can't be caught")?;
+    let mut daemon = tokio::select! {
+        started = Daemon::start(settings, Arc::new(SystemClock)) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    info!(version = env!("CARGO_PKG_VERSION"), "bondflowd works");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&mut daemon, path),
+            failed = daemon.failed() => {
+                error!("{failed}");
+                daemon.stop().await;
+                return Err(failed.into());
+            }
+        }
+    }
+    info!("finishing what is under way");
+    daemon.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Reads the settings again; bad ones change nothing.
+fn reload(daemon: &mut Daemon, path: &Path) {
+    let reloaded = Settings::load(path, config::variables()).map_err(anyhow::Error::from);
+    match reloaded.and_then(|settings| daemon.reload(settings).map_err(anyhow::Error::from)) {
+        Ok(changes) if changes.is_empty() => info!("the settings are as before"),
+        Ok(changes) => {
+            for change in changes {
+                let takes_effect = if change.needs_restart { "at the next start" } else { "now" };
+                info!(key = change.key, takes_effect, "setting changed");
+            }
+        }
+        Err(error) => warn!("the settings stay as they were: {error:#}"),
+    }
+}

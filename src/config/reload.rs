@@ -60,9 +60,9 @@ keys! {
     }
     mostro: MostroSettings {
         live: [
-            name, pow, pow_first_contact, max_routing_fee, min_routing_fee_sats, solvers
+            name, pow, pow_first_contact, max_routing_fee, min_routing_fee_sats
         ],
-        restart: []
+        restart: [solvers]
     }
     database: DatabaseSettings {
         live: [],
@@ -85,7 +85,7 @@ keys! {
         restart: [enabled, listen]
     }
     schedules: SchedulesSettings {
-        live: [info_event, retention],
-        restart: []
+        live: [retention],
+        restart: [info_event]
     }
 }

@@ -1,6 +1,7 @@
 //! Values with a form of their own: addresses, lists of keys, whole numbers within a range.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use cron::Schedule;
@@ -22,6 +23,13 @@ impl DatabaseUrl {
         match self {
             Self::Sqlite(url) | Self::Postgres(url) => url,
         }
+    }
+
+    /// The file of a `sqlite://FILE?OPTIONS` address.
+    pub fn file(&self) -> Option<PathBuf> {
+        let Self::Sqlite(url) = self else { return None };
+        let file = url.strip_prefix("sqlite://").unwrap_or(url);
+        Some(PathBuf::from(file.split_once('?').map_or(file, |(file, _)| file)))
     }
 
     /// Whether the URL holds a password, as `user:password@` or as a parameter.

@@ -3,7 +3,7 @@
 use super::clock::Timestamp;
 use super::definition::{Definition, EndStatus, Route, StepKind};
 use super::run::{HistoryEntry, Run, Status};
-use super::step::StepError;
+use super::step::{Cause, StepError};
 use super::store::Lease;
 
 /// What a step said.
@@ -78,10 +78,13 @@ pub fn decide(definition: &Definition, run: &Run, said: &Said<'_>, now: Timestam
             let due = wake_at(&run.step).unwrap_or_else(|| now.after(IN_DOUBT_LOOK));
             entry(stays(run, Status::InDoubt, Some(due), Some(cause.reason.clone()), cause.alarm), run, "@doubt", now)
         }
-        Said::Error(StepError::Pause(cause)) => {
-            entry(stays(run, Status::Paused, None, Some(cause.reason.clone()), cause.alarm), run, "@pause", now)
-        }
+        Said::Error(StepError::Pause(cause)) => pause(run, cause, now),
     }
+}
+
+/// Stops a run for a person, whatever its definition says.
+pub(super) fn pause(run: &Run, cause: &Cause, now: Timestamp) -> Decision {
+    entry(stays(run, Status::Paused, None, Some(cause.reason.clone()), cause.alarm), run, "@pause", now)
 }
 
 /// How soon an in-doubt run whose step names no time is looked at again.

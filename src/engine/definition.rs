@@ -8,10 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::clock::Timestamp;
 use super::retry::RetryPolicy;
+use super::run::Pin;
+use super::store::NewRun;
 
 /// What a definition can be wrong in. The text names the definition and the place.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -55,6 +58,17 @@ pub enum StepKind {
     /// Has an effect that can't be repeated blindly. Entered by the commit of its intent; its
     /// first run acts, every later one only looks the effect up.
     InDoubt,
+}
+
+impl StepKind {
+    /// The name, as definitions have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Act => "act",
+            Self::Wait => "wait",
+            Self::InDoubt => "in-doubt",
+        }
+    }
 }
 
 /// One step of a definition.
@@ -176,6 +190,10 @@ impl Definition {
         if !self.steps.contains_key(&self.start) {
             return Some(format!("`start` names `{}`, which is no step", self.start));
         }
+        let in_doubt = |name: &str| self.steps.get(name).is_some_and(|step| step.kind == StepKind::InDoubt);
+        if in_doubt(&self.start) {
+            return Some(format!("`start` names `{}`, whose intent no commit would store", self.start));
+        }
         for (name, step) in &self.steps {
             if self.ends.contains_key(name) {
                 return Some(format!("`{name}` is both a step and an end"));
@@ -199,6 +217,11 @@ impl Definition {
                 if route.backoff && self.ends.contains_key(&route.to) {
                     return Some(format!("step `{name}`, outcome `{outcome}`: an end has no back-off"));
                 }
+                if route.backoff && in_doubt(&route.to) {
+                    return Some(format!(
+                        "step `{name}`, outcome `{outcome}`: no back-off lies between intent and act"
+                    ));
+                }
             }
         }
         let reached = self.reached();
@@ -220,6 +243,25 @@ impl Definition {
             }
         }
         reached
+    }
+
+    /// Which text runs of it are pinned to.
+    pub fn pin(&self) -> Pin {
+        Pin { workflow: self.name.clone(), version: self.version, hash: self.hash.clone() }
+    }
+
+    /// A run of it, to be put into a commit.
+    ///
+    /// # Errors
+    /// When the state can't be written as JSON.
+    pub fn start_run<S: Serialize>(&self, key: &str, state: &S, at: Timestamp) -> Result<NewRun, serde_json::Error> {
+        Ok(NewRun {
+            pin: self.pin(),
+            key: key.to_owned(),
+            step: self.start.clone(),
+            state: serde_json::to_string(state)?,
+            due_at: at,
+        })
     }
 
     /// The step of that name.
@@ -267,7 +309,9 @@ on = { packed = "hand_over", empty = "nothing" }
 kind = "wait"
 about = "Waits for the courier."
 signals = ["courier"]
-on = { gone = "sent", late = { to = "pack", backoff = true } }
+[step.hand_over.on]
+gone = "sent"
+late = { to = "pack", backoff = true }
 [end.sent]
 status = "completed"
 about = "It is on its way."
@@ -300,7 +344,13 @@ about = "There was nothing to send."
             ("gone = \"sent\"", "gone = { to = \"sent\", backoff = true }", "an end has no back-off"),
             ("about = \"Packs it.\"", "abuot = \"Packs it.\"", "unknown field `abuot`"),
             ("kind = \"act\"", "kind = \"act\"\nsignals = [\"x\"]", "does not wait"),
-            ("[end.sent]", "[end.pack]", "both a step and an end"),
+            ("[end.sent]", "[end.pack]\nstatus = \"failed\"\nabout = \"x\"\n[end.sent]", "both a step and an end"),
+            ("kind = \"act\"", "kind = \"in-doubt\"", "whose intent no commit would store"),
+            (
+                "late = { to = \"pack\", backoff = true }",
+                "late = \"pay\"\n[step.pay]\nkind = \"in-doubt\"\nabout = \"Pays.\"\non = { not = { to = \"pay\", backoff = true } }",
+                "between intent and act",
+            ),
         ] {
             let problem = problem_of(from, to);
             assert!(problem.contains("parcel") && problem.contains(said), "{problem}");

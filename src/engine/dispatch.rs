@@ -1,22 +1,22 @@
 //! Taking due runs under a lease, keeping the leases, and letting go in good order.
 
-use std::collections::HashMap;
-use std::future::Future;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tracing::warn;
+use tokio::task::JoinSet;
+use tracing::info;
 
 use super::alarm::Alarms;
 use super::clock::{Clock, Timestamp};
-use super::outbox::{Sealed, Sealer, changed};
+use super::lease::Leases;
+use super::outbox::{Sealed, Sealer};
 use super::registry::Registry;
 use super::run::Status;
 use super::step::{Effects, StepError};
 use super::store::{Change, Commit, CommitError, Committed, RunFilter, Store, StoreError};
+use super::wait::{changed, stopped};
+use super::watches::{Watches, WatchesEnd};
 
 /// The engine's numbers.
 #[derive(Debug, Clone, Copy)]
@@ -56,22 +56,18 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Engine {
     pub(super) parts: Arc<Parts>,
-    lease_until: Arc<AtomicI64>,
-    pub(super) watches: Arc<Watches>,
+    leases: Arc<Leases>,
+    pub(super) watches: Watches,
 }
 
 impl Engine {
     /// An engine of these parts; it does nothing before [`Engine::run`].
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), lease_until: Arc::new(AtomicI64::new(i64::MIN)), watches: Arc::default() }
+        Self { parts: Arc::new(parts), leases: Arc::default(), watches: Watches::default() }
     }
 
-    /// Until when every lease of this daemon holds at least.
-    pub(super) fn lease_until(&self) -> Timestamp {
-        Timestamp(self.lease_until.load(Ordering::Acquire))
-    }
-
-    /// Works until `stop` turns true, then finishes the steps under way and lets go.
+    /// Works until `stop` turns true or its sender is gone, then brings the runs under way to
+    /// their next rest and lets go. Dropped half way it ends as in a crash.
     ///
     /// # Errors
     /// When the database can't be read or claimed from: the daemon should stop.
@@ -80,33 +76,31 @@ impl Engine {
         let store = &self.parts.store;
         let mut changes = store.changes();
         let places = Arc::new(Semaphore::new(self.parts.options.workers as usize));
-        let mut runs: JoinSet<()> = JoinSet::new();
-        let mut keeper = tokio::spawn(self.clone().keep_leases());
+        let ending = watch::Sender::new(false);
+        let mut runs: JoinSet<Result<(), StoreError>> = JoinSet::new();
+        let _watches = WatchesEnd(self.watches.clone());
+        let mut keeper = JoinSet::new();
+        keeper.spawn({
+            let engine = self.clone();
+            async move { engine.leases.keep(&engine.parts).await }
+        });
         let ended = loop {
             if *stop.borrow() {
                 break Ok(());
             }
-            while runs.try_join_next().is_some() {}
-            let now = self.parts.clock.now();
             let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
             if free > 0 {
-                if self.lease_until() <= now
-                    && let Err(error) = self.renew().await
-                {
-                    break Err(error);
-                }
-                // No lease outlives the common limit, which only a renewal of all of them moves.
-                let until = self.lease_until();
-                let claimed = match store.claim(&self.parts.owner, now, until, free).await {
+                let (claimed, term) = match self.leases.claim(&self.parts, free).await {
                     Ok(claimed) => claimed,
                     Err(error) => break Err(error),
                 };
                 for run in claimed {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
-                    let engine = self.clone();
+                    let (engine, term, ending) = (self.clone(), term.clone(), ending.subscribe());
                     runs.spawn(async move {
-                        engine.drive(run).await;
+                        let driven = engine.drive(run, term, ending).await;
                         drop(place);
+                        driven
                     });
                 }
             }
@@ -124,14 +118,17 @@ impl Engine {
             tokio::select! {
                 () = timer => {}
                 () = changed(&mut changes, Change::Runs), if !full => {}
-                Some(_) = runs.join_next(), if !runs.is_empty() => {}
-                _ = stop.changed() => {}
-                _ = &mut keeper => break Err(StoreError("the leases can't be kept".into())),
+                Some(driven) = runs.join_next() => {
+                    if let Ok(Err(error)) = driven {
+                        break Err(error);
+                    }
+                }
+                () = stopped(&mut stop) => break Ok(()),
+                _ = keeper.join_next() => break Err(StoreError("the leases can't be kept".into())),
             }
         };
+        ending.send_replace(true);
         while runs.join_next().await.is_some() {}
-        keeper.abort();
-        self.watches.abort_all();
         ended
     }
 
@@ -140,36 +137,11 @@ impl Engine {
     async fn recover(&self) -> Result<(), StoreError> {
         let store = &self.parts.store;
         let now = self.parts.clock.now();
-        self.lease_until.store(now.after(self.parts.options.lease).millis(), Ordering::Release);
         store.release_others(&self.parts.owner, now).await?;
         let in_doubt = RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() };
         for run in store.runs(&in_doubt).await? {
             store.wake(run.seq, now).await?;
         }
-        Ok(())
-    }
-
-    /// Renews the leases three times within their length; ends when they could not be kept.
-    async fn keep_leases(self) {
-        let third = self.parts.options.lease / 3;
-        loop {
-            let now = self.parts.clock.now();
-            self.parts.clock.sleep_until(now.after(third)).await;
-            match self.renew().await {
-                Ok(()) => {}
-                Err(error) if self.parts.clock.now() >= self.lease_until() => {
-                    return warn!("the leases ran out: {error}");
-                }
-                Err(error) => warn!("the leases could not be renewed, trying again: {error}"),
-            }
-        }
-    }
-
-    async fn renew(&self) -> Result<(), StoreError> {
-        let now = self.parts.clock.now();
-        let until = now.after(self.parts.options.lease);
-        self.parts.store.renew(&self.parts.owner, now, until).await?;
-        self.lease_until.store(until.millis(), Ordering::Release);
         Ok(())
     }
 
@@ -200,6 +172,9 @@ impl Engine {
         for (kind, text) in &effects.alarms {
             self.parts.alarms.raise(kind, text);
         }
+        for note in &effects.notes {
+            info!("{note}");
+        }
         Ok(committed)
     }
 
@@ -212,31 +187,5 @@ impl Engine {
             })?);
         }
         Ok(sealed)
-    }
-}
-
-/// The effects that are being watched, one for a run.
-#[derive(Default)]
-pub(super) struct Watches {
-    by_run: Mutex<HashMap<i64, AbortHandle>>,
-}
-
-impl Watches {
-    pub(super) fn spawn(self: &Arc<Self>, run: i64, watch: impl Future<Output = ()> + Send + 'static) {
-        let watches = Arc::clone(self);
-        let mut by_run = self.by_run.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = tokio::spawn(async move {
-            watch.await;
-            watches.by_run.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
-        });
-        if let Some(former) = by_run.insert(run, handle.abort_handle()) {
-            former.abort();
-        }
-    }
-
-    fn abort_all(&self) {
-        for (_, handle) in self.by_run.lock().unwrap_or_else(PoisonError::into_inner).drain() {
-            handle.abort();
-        }
     }
 }

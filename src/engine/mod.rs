@@ -21,6 +21,8 @@ mod clock;
 mod decide;
 mod definition;
 mod dispatch;
+pub mod graph;
+mod lease;
 pub mod operator;
 mod outbox;
 mod registry;
@@ -28,6 +30,8 @@ mod retry;
 mod run;
 mod step;
 pub mod store;
+mod wait;
+mod watches;
 mod worker;
 
 pub use alarm::Alarms;

@@ -49,8 +49,14 @@ pub(super) fn is_request(signal: &Signal) -> bool {
 }
 
 impl Engine {
-    /// Applies a request and journals it, also when it can't be granted.
-    pub(super) async fn operate(&self, bound: &Bound, run: &Run, signal: &Signal) -> Result<Next, CommitError> {
+    /// Applies a request and journals it, also when it can't be granted; `more` of them follow.
+    pub(super) async fn operate(
+        &self,
+        bound: &Bound,
+        run: &Run,
+        signal: &Signal,
+        more: bool,
+    ) -> Result<Next, CommitError> {
         let now = self.parts.clock.now();
         let request = Request::ALL.into_iter().find(|request| request.name() == signal.name);
         let unsettled = run.status == Status::InDoubt
@@ -62,8 +68,9 @@ impl Engine {
         };
         let (status, lease) = match (refusal, request) {
             (None, Some(Request::Resume)) => (Status::Running, Lease::Keep),
-            (None, Some(Request::Pause)) => (Status::Paused, Lease::Release(None)),
+            (None, Some(Request::Pause)) => (Status::Paused, Lease::Release(more.then_some(now))),
             (None, Some(Request::Cancel)) => (Status::Canceled, Lease::Release(None)),
+            _ if more => (run.status, Lease::Release(Some(now))),
             _ => (run.status, Lease::Release(run.status_due(now))),
         };
         let asked: Option<Asked> = serde_json::from_str(&signal.payload).ok();

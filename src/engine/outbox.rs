@@ -4,12 +4,14 @@
 //! the [`Courier`] offers it until it is acknowledged. A crash therefore loses no message and
 //! makes no second one: what is offered again is the same sealed text under the same id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -17,6 +19,7 @@ use super::clock::{Clock, Timestamp};
 use super::retry::RetryPolicy;
 use super::step::Draft;
 use super::store::{Change, Delivery, OutboxEntry, OutboxMessage, OutboxState, RowWrite, Store, StoreError};
+use super::wait::{changed, stopped};
 
 /// A message ready to be stored, with the rows that its sealing needs written along.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,46 +59,68 @@ const AGAIN: RetryPolicy = RetryPolicy { first_ms: 500, factor: 2, cap_ms: 30_00
 /// How many messages are read at once.
 const READ_AT_ONCE: u32 = 256;
 
-/// Offers pending messages until they are acknowledged.
+/// Offers pending messages until they are acknowledged. Clones are the same courier.
+#[derive(Clone)]
 pub struct Courier {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     publisher: Arc<dyn Publisher>,
+    hurry: Arc<Notify>,
 }
 
 impl Courier {
-    /// A courier that takes messages from `store` to `publisher`.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, publisher: Arc<dyn Publisher>) -> Self {
-        Self { store, clock, publisher }
+    /// A courier that takes messages from `store` to `publisher`. Who notifies `hurry` has it
+    /// offer every pending message at once, whatever its back-off: the outside is there again.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        publisher: Arc<dyn Publisher>,
+        hurry: Arc<Notify>,
+    ) -> Self {
+        Self { store, clock, publisher, hurry }
     }
 
-    /// Works until `stop` turns true, then lets offers under way come to their end.
+    /// Works until `stop` turns true or its sender is gone, then lets the offers under way come to
+    /// their end.
     ///
     /// # Errors
     /// When the database can't be read.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
         let mut changes = self.store.changes();
-        let mut offers: JoinSet<Vec<i64>> = JoinSet::new();
-        let mut under_way: BTreeSet<i64> = BTreeSet::new();
-        while !*stop.borrow() {
+        let mut offers: JoinSet<String> = JoinSet::new();
+        let mut hurried = false;
+        // Lanes under way, with the messages that were read for each. A lane is read again only
+        // when all of them were offered, so that none overtakes another.
+        let mut busy: BTreeMap<String, u32> = BTreeMap::new();
+        let ended = loop {
+            if *stop.borrow() {
+                break Ok(());
+            }
             let now = self.clock.now();
-            let held = u32::try_from(under_way.len()).unwrap_or(u32::MAX);
-            let due = self.store.outbox_due(now, READ_AT_ONCE.saturating_add(held)).await?;
+            let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
+            let due = match self.store.outbox_due(up_to, READ_AT_ONCE.saturating_add(busy.values().sum())).await {
+                Ok(due) => due,
+                Err(error) => break Err(error),
+            };
             let mut lanes: BTreeMap<String, Vec<OutboxEntry>> = BTreeMap::new();
             for entry in due {
-                if under_way.insert(entry.seq) {
+                if !busy.contains_key(&entry.message.lane) {
                     lanes.entry(entry.message.lane.clone()).or_default().push(entry);
                 }
             }
-            for (_, lane) in lanes {
-                offers.spawn(offer_lane(
-                    Arc::clone(&self.store),
-                    Arc::clone(&self.clock),
-                    Arc::clone(&self.publisher),
-                    lane,
-                ));
+            for (lane, entries) in lanes {
+                busy.insert(lane.clone(), u32::try_from(entries.len()).unwrap_or(u32::MAX));
+                let (courier, mut stop) = (self.clone(), stop.clone());
+                offers.spawn(async move {
+                    courier.offer_lane(entries, &mut stop).await;
+                    lane
+                });
             }
-            let next = self.store.outbox_next().await?.filter(|next| *next > now);
+            let next = match self.store.outbox_next().await {
+                // What is due and under way hides what comes next.
+                Ok(next) => next.map(|next| if next <= now { now.after(AGAIN.delay(1, "")) } else { next }),
+                Err(error) => break Err(error),
+            };
             let timer = async {
                 match next {
                     Some(at) => self.clock.sleep_until(at).await,
@@ -106,49 +131,37 @@ impl Courier {
                 () = timer => {}
                 () = changed(&mut changes, Change::Outbox) => {}
                 Some(done) = offers.join_next() => {
-                    for seq in done.unwrap_or_default() {
-                        under_way.remove(&seq);
+                    if let Ok(lane) = done {
+                        busy.remove(&lane);
                     }
                 }
-                _ = stop.changed() => {}
+                () = self.hurry.notified() => hurried = true,
+                () = stopped(&mut stop) => break Ok(()),
+            }
+        };
+        while offers.join_next().await.is_some() {}
+        ended
+    }
+
+    /// Offers one lane's messages one after the other, so that a reply is seen before the notices
+    /// that follow from it.
+    async fn offer_lane(&self, lane: Vec<OutboxEntry>, stop: &mut watch::Receiver<bool>) {
+        for entry in lane {
+            if *stop.borrow() {
+                return;
+            }
+            let delivery = offer_one(self.clock.as_ref(), self.publisher.as_ref(), &entry).await;
+            if let Err(error) = self.store.delivered(vec![delivery]).await {
+                // Offered again: harmless, it is the same message.
+                warn!(topic = entry.message.topic, id = entry.message.id, "an acknowledgment was not stored: {error}");
+                tokio::select! {
+                    () = self.clock.sleep_until(self.clock.now().after(AGAIN.delay(1, &entry.message.id))) => {}
+                    () = stopped(stop) => {}
+                }
+                return;
             }
         }
-        while offers.join_next().await.is_some() {}
-        Ok(())
     }
-}
-
-/// Waits for a change of that kind; a receiver that fell behind counts as told.
-pub(super) async fn changed(changes: &mut tokio::sync::broadcast::Receiver<Change>, kind: Change) {
-    use tokio::sync::broadcast::error::RecvError;
-    loop {
-        match changes.recv().await {
-            Ok(change) if change == kind => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
-}
-
-/// Offers one lane's messages one after the other, so that a reply is seen before the notices
-/// that follow from it.
-async fn offer_lane(
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    publisher: Arc<dyn Publisher>,
-    lane: Vec<OutboxEntry>,
-) -> Vec<i64> {
-    let mut offered = Vec::with_capacity(lane.len());
-    for entry in lane {
-        let delivery = offer_one(clock.as_ref(), publisher.as_ref(), &entry).await;
-        offered.push(entry.seq);
-        if let Err(error) = store.delivered(vec![delivery]).await {
-            // Offered again after the next start: harmless, it is the same message.
-            warn!(topic = entry.message.topic, id = entry.message.id, "an acknowledgment was not stored: {error}");
-        }
-    }
-    offered
 }
 
 async fn offer_one(clock: &dyn Clock, publisher: &dyn Publisher, entry: &OutboxEntry) -> Delivery {
@@ -157,7 +170,8 @@ async fn offer_one(clock: &dyn Clock, publisher: &dyn Publisher, entry: &OutboxE
         info!(topic = message.topic, id = message.id, "a message has expired before it was acknowledged");
         return Delivery { seq: entry.seq, state: OutboxState::Expired, due_at: entry.due_at };
     }
-    match publisher.offer(message).await {
+    let offered = AssertUnwindSafe(publisher.offer(message)).catch_unwind().await;
+    match offered.unwrap_or_else(|_| Offered::NotYet("the publisher has a defect: it panicked".into())) {
         Offered::Acknowledged => {
             debug!(topic = message.topic, id = message.id, "published");
             Delivery { seq: entry.seq, state: OutboxState::Acknowledged, due_at: entry.due_at }

@@ -53,11 +53,7 @@ impl Bound {
 
     /// Which text new runs of it are pinned to.
     pub fn pin(&self) -> Pin {
-        Pin {
-            workflow: self.definition.name.clone(),
-            version: self.definition.version,
-            hash: self.definition.hash.clone(),
-        }
+        self.definition.pin()
     }
 
     /// A run of it, to be put into a commit.
@@ -65,13 +61,7 @@ impl Bound {
     /// # Errors
     /// When the state can't be written as JSON.
     pub fn start<S: Serialize>(&self, key: &str, state: &S, at: Timestamp) -> Result<NewRun, serde_json::Error> {
-        Ok(NewRun {
-            pin: self.pin(),
-            key: key.to_owned(),
-            step: self.definition.start.clone(),
-            state: serde_json::to_string(state)?,
-            due_at: at,
-        })
+        self.definition.start_run(key, state, at)
     }
 
     /// The id of the run with that key.

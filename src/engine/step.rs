@@ -178,9 +178,12 @@ pub struct Transition<'a, S> {
 }
 
 impl<S> Transition<'_, S> {
-    /// Consumes a signal: it is delivered with this commit and never again.
+    /// Consumes a signal that the step saw: it is delivered with this commit and never again.
     pub fn take(&mut self, signal: i64) {
-        self.taken.push(signal);
+        let seen = self.signals.iter().any(|one| one.number == signal);
+        if seen && !self.taken.contains(&signal) {
+            self.taken.push(signal);
+        }
     }
 
     /// Consumes every signal that the step saw.
@@ -210,8 +213,9 @@ pub trait Step<S: Sync>: Send + Sync + 'static {
         None
     }
 
-    /// Of an in-doubt step: resolves when it is worth looking again. It holds no lease and no
-    /// worker, and a wake-up time of the run stands behind it.
+    /// Of an in-doubt step: resolves when it is worth looking again, at once when it is already.
+    /// It holds no lease and no worker, ends when the run is taken up, and a wake-up time of the
+    /// run stands behind it.
     fn watch(&self, _state: &S) -> Option<BoxFuture<'static, ()>> {
         None
     }

@@ -420,6 +420,9 @@ pub trait Store: Send + Sync + 'static {
     /// The message of that id.
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError>;
 
+    /// Tells all listeners that the runs may have changed: somebody else has written.
+    fn announce(&self);
+
     /// Tells of changes from now on.
     fn changes(&self) -> broadcast::Receiver<Change>;
 }

@@ -3,21 +3,28 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use tracing::{debug, error, info, warn};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
 
 use super::Engine;
-use super::clock::Timestamp;
-use super::decide::{Decision, Said, decide};
+use super::clock::{Clock, Timestamp};
+use super::decide::{Decision, Said, decide, pause};
 use super::definition::{StepDefinition, StepKind};
+use super::lease::Term;
 use super::operator;
 use super::registry::Bound;
+use super::retry::RetryPolicy;
 use super::run::{Run, Signal, Status};
 use super::step::{Call, Cause, ErasedStep, Performed, StepError};
 use super::store::{Commit, CommitError, Lease, StepCommit, StoreError};
+use super::wait::stopped;
 
-/// Conflicts in a row after which a run is left to its lease: something is wrong that reading
-/// again does not mend.
-const CONFLICTS: u32 = 16;
+/// How many commits in a row may fail before the next is put off: what failed for something that
+/// came in between is decided again at once.
+const AT_ONCE: u32 = 8;
+
+/// How long a run is put off whose commits go on failing.
+const AGAIN: RetryPolicy = RetryPolicy { first_ms: 100, factor: 2, cap_ms: 5_000, jitter_pct: 20, max_attempts: None };
 
 /// What a commit of a run led to.
 pub(super) enum Next {
@@ -30,67 +37,102 @@ pub(super) enum Next {
 }
 
 impl Engine {
-    /// Drives a claimed run until it is let go.
-    pub(super) async fn drive(&self, mut run: Run) {
+    /// Drives a claimed run until it is let go, its lease is lost, or the engine is ending while
+    /// its commits fail.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub(super) async fn drive(
+        &self,
+        mut run: Run,
+        term: Term,
+        mut ending: watch::Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        self.watches.end(run.seq);
         let mut first = false;
-        let mut conflicts = 0;
+        let mut failures = 0;
         loop {
-            match self.advance(&run, first).await {
+            let advanced = AssertUnwindSafe(self.advance(&run, first, &term)).catch_unwind().await;
+            let advanced = match advanced {
+                Ok(advanced) => advanced,
+                Err(_) => {
+                    let reason = format!("step `{}` has a defect: it panicked", run.step);
+                    self.stop(&run, &Cause::alarming("defect", reason)).await
+                }
+            };
+            match advanced {
                 Ok(Next::On(next, entered)) => {
-                    conflicts = 0;
+                    failures = 0;
                     (run, first) = (*next, entered);
                 }
                 Ok(Next::Done(done)) => {
                     self.watch(&done);
-                    return;
+                    return Ok(());
                 }
-                Ok(Next::Lost) => {
+                Ok(Next::Lost) | Err(CommitError::Fenced) => {
                     debug!(run = %run.id, "the run was lost to another lease");
-                    return;
+                    return Ok(());
                 }
-                Err(CommitError::Mail | CommitError::Conflict(_) | CommitError::Seen | CommitError::Unknown(_))
-                    if conflicts < CONFLICTS =>
-                {
-                    conflicts += 1;
+                Err(error) => {
+                    failures += 1;
                     first = false;
-                    match self.parts.store.run(&run.id).await {
-                        Ok(Some(fresh)) if fresh.token == run.token && fresh.owner == run.owner => run = fresh,
-                        Ok(_) => return,
-                        Err(error) => return warn!(run = %run.id, "left to its lease: {error}"),
+                    if failures > AT_ONCE || matches!(error, CommitError::Unavailable(_)) {
+                        warn!(run = %run.id, step = run.step, "not committed, trying again: {error}");
+                        let again = self.parts.clock.now().after(AGAIN.delay(failures, &run.id.0));
+                        tokio::select! {
+                            () = self.parts.clock.sleep_until(again) => {}
+                            () = stopped(&mut ending) => return Ok(()),
+                        }
+                    }
+                    match self.parts.store.run(&run.id).await? {
+                        Some(fresh) if fresh.token == run.token && fresh.owner == run.owner => run = fresh,
+                        _ => return Ok(()),
                     }
                 }
-                Err(CommitError::Fenced) => return debug!(run = %run.id, "fenced"),
-                Err(error) => return warn!(run = %run.id, "left to its lease: {error}"),
             }
         }
     }
 
     /// Runs the present step once, or an operator's request, and commits what follows.
-    async fn advance(&self, run: &Run, first: bool) -> Result<Next, CommitError> {
-        let Some(bound) = self.parts.registry.get(&run.pin) else {
-            error!(run = %run.id, workflow = run.pin.workflow, "no such definition in this build");
+    async fn advance(&self, run: &Run, first: bool, term: &Term) -> Result<Next, CommitError> {
+        let lease_until = term.until();
+        if self.parts.clock.now() >= lease_until {
             return Ok(Next::Lost);
+        }
+        let Some(bound) = self.parts.registry.get(&run.pin) else {
+            let reason = format!("this build has no version {} of `{}`", run.pin.version, run.pin.workflow);
+            return self.stop(run, &Cause::alarming("definition", reason)).await;
         };
         let mail = if run.has_mail() { self.parts.store.mailbox(run.seq).await.map_err(unread)? } else { Vec::new() };
-        if let Some(request) = mail.iter().find(|signal| operator::is_request(signal)) {
-            return self.operate(bound, run, request).await;
+        let mut requests = mail.iter().filter(|signal| operator::is_request(signal));
+        if let Some(request) = requests.next() {
+            return self.operate(bound, run, request, requests.next().is_some()).await;
+        }
+        if run.status == Status::Paused {
+            // Something made it due, a signal for example; it goes on only when a person says so.
+            return self.stop(run, &Cause::new(run.error.as_deref().unwrap_or("paused"))).await;
         }
         let (Some(definition), Some(step)) = (bound.definition.step(&run.step), bound.step(&run.step)) else {
-            error!(run = %run.id, step = run.step, "no such step in its definition");
-            return Ok(Next::Lost);
+            let reason = format!("its definition has no step `{}`", run.step);
+            return self.stop(run, &Cause::alarming("definition", reason)).await;
         };
         let signals: Vec<Signal> =
-            mail.into_iter().filter(|signal| definition.signals.contains(&signal.name)).collect();
+            mail.iter().filter(|signal| definition.signals.contains(&signal.name)).cloned().collect();
         let now = self.parts.clock.now();
-        let lease_until = self.lease_until();
         if now >= lease_until {
             return Ok(Next::Lost);
         }
         let call = Call { run, signals: &signals, first, now, lease_until };
-        let performed = perform(definition, step, call).await;
+        let performed = perform(self.parts.clock.as_ref(), definition, step, call).await;
         let decided_at = self.parts.clock.now();
-        let commit = self.commit_of(bound, run, performed, decided_at).await;
+        let commit = self.commit_of(bound, run, &mail, performed, decided_at).await;
         self.apply(run, commit).await
+    }
+
+    /// Pauses the run for a person.
+    async fn stop(&self, run: &Run, cause: &Cause) -> Result<Next, CommitError> {
+        let now = self.parts.clock.now();
+        self.apply(run, Step::new(run, pause(run, cause, now), None, now)).await
     }
 
     /// The commit that follows from what a step said.
@@ -98,6 +140,7 @@ impl Engine {
         &self,
         bound: &Bound,
         run: &Run,
+        mail: &[Signal],
         performed: Result<Performed, StepError>,
         now: Timestamp,
     ) -> Step {
@@ -115,7 +158,11 @@ impl Engine {
             }
         };
         let said = Said::Outcome(performed.outcome, performed.attempt);
-        let mut decision = decide(&bound.definition, run, &said, now, &|step: &str| wake_at(&performed.state, step));
+        let wake_at = |step: &str| {
+            let left = signal_left(bound, run, mail, &performed.taken, step);
+            if left { Some(now) } else { wake_at(&performed.state, step) }
+        };
+        let mut decision = decide(&bound.definition, run, &said, now, &wake_at);
         if performed.detail.is_some() {
             decision.history.detail = performed.detail.clone();
         }
@@ -183,10 +230,11 @@ impl Engine {
         if run.status != Status::InDoubt {
             return;
         }
-        let watch = self.parts.registry.get(&run.pin).and_then(|bound| bound.step(&run.step)?.watch(&run.state));
-        let Some(watch) = watch else { return };
+        let Some(bound) = self.parts.registry.get(&run.pin) else { return };
+        let watch = std::panic::catch_unwind(AssertUnwindSafe(|| bound.step(&run.step)?.watch(&run.state)));
+        let Some(watch) = watch.unwrap_or_default() else { return };
         let (engine, seq) = (self.clone(), run.seq);
-        self.watches.spawn(seq, async move {
+        self.watches.begin(seq, async move {
             watch.await;
             if let Err(error) = engine.parts.store.wake(seq, engine.parts.clock.now()).await {
                 warn!(seq, "a watched run is left to its timer: {error}");
@@ -234,13 +282,31 @@ impl Step {
     }
 }
 
-/// Runs a step within its time. A step that dies of a defect pauses its run and no other.
-async fn perform(definition: &StepDefinition, step: &dyn ErasedStep, call: Call<'_>) -> Result<Performed, StepError> {
-    let caught = AssertUnwindSafe(step.perform(call)).catch_unwind();
-    match tokio::time::timeout(definition.timeout, caught).await {
-        Ok(Ok(said)) => said,
-        Ok(Err(_)) => Err(StepError::pause("defect", format!("step `{}` has a defect: it panicked", step.name()))),
-        Err(_) => {
+/// Whether a signal lies there for a waiting step that is being entered, or that has taken another
+/// one and goes on waiting. A step that took none has seen what there is, and waits for more.
+fn signal_left(bound: &Bound, run: &Run, mail: &[Signal], taken: &[i64], to: &str) -> bool {
+    let moved = to != run.step || !taken.is_empty();
+    let takes = |signal: &&Signal| bound.definition.step(to).is_some_and(|step| step.signals.contains(&signal.name));
+    moved && mail.iter().filter(takes).any(|signal| !taken.contains(&signal.number))
+}
+
+/// Runs a step within its time.
+async fn perform(
+    clock: &dyn Clock,
+    definition: &StepDefinition,
+    step: &dyn ErasedStep,
+    call: Call<'_>,
+) -> Result<Performed, StepError> {
+    let deadline = call.now.after(definition.timeout);
+    let too_late = async {
+        while clock.now() < deadline {
+            clock.sleep_until(deadline).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        said = step.perform(call) => said,
+        () = too_late => {
             let cause = Cause::new(format!("no answer within {} s", definition.timeout.as_secs()));
             Err(if definition.kind == StepKind::InDoubt { StepError::Doubt(cause) } else { StepError::Retry(cause) })
         }

@@ -89,15 +89,8 @@ impl Macaroon {
         if kind != SIGNATURE || !fields.0.is_empty() {
             return Err(MalformedMacaroon("no signature at the end"));
         }
-        let signature = signature
-            .try_into()
-            .map_err(|_| MalformedMacaroon("signature of another length"))?;
-        Ok(Self {
-            location: location.to_vec(),
-            identifier: identifier.to_vec(),
-            caveats,
-            signature,
-        })
+        let signature = signature.try_into().map_err(|_| MalformedMacaroon("signature of another length"))?;
+        Ok(Self { location: location.to_vec(), identifier: identifier.to_vec(), caveats, signature })
     }
 
     /// The binary form, as in an `admin.macaroon` file.
@@ -142,10 +135,7 @@ impl Macaroon {
 
     /// The conditions, oldest first.
     pub fn caveats(&self) -> Vec<String> {
-        self.caveats
-            .iter()
-            .map(|caveat| String::from_utf8_lossy(&caveat.id).into_owned())
-            .collect()
+        self.caveats.iter().map(|caveat| String::from_utf8_lossy(&caveat.id).into_owned()).collect()
     }
 
     /// Whether the chain starts at `root_key`. A third-party caveat is never satisfied: lnd has no third party.
@@ -194,10 +184,7 @@ impl<'a> Fields<'a> {
     fn varint(&mut self) -> Result<u64, MalformedMacaroon> {
         let mut value = 0;
         for shift in (0..35).step_by(7) {
-            let (&byte, rest) = self
-                .0
-                .split_first()
-                .ok_or(MalformedMacaroon("ends early"))?;
+            let (&byte, rest) = self.0.split_first().ok_or(MalformedMacaroon("ends early"))?;
             self.0 = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
@@ -213,10 +200,7 @@ impl<'a> Fields<'a> {
             return Ok((kind, &[]));
         }
         let length = self.varint()? as usize;
-        let (data, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(MalformedMacaroon("ends early"))?;
+        let (data, rest) = self.0.split_at_checked(length).ok_or(MalformedMacaroon("ends early"))?;
         self.0 = rest;
         Ok((kind, data))
     }
@@ -262,14 +246,8 @@ mod tests {
 
     #[test]
     fn a_holder_narrows_what_it_read() {
-        assert_eq!(
-            known(0).with_caveat("time-before 2026-01-31T12:00:00Z"),
-            known(1)
-        );
-        assert_eq!(
-            known(2).caveats(),
-            ["time-before 2026-01-31T12:00:00Z", "ipaddr 127.0.0.1"]
-        );
+        assert_eq!(known(0).with_caveat("time-before 2026-01-31T12:00:00Z"), known(1));
+        assert_eq!(known(2).caveats(), ["time-before 2026-01-31T12:00:00Z", "ipaddr 127.0.0.1"]);
         assert_eq!(known(2).to_header(), KNOWN[2]);
     }
 
@@ -286,10 +264,7 @@ mod tests {
     fn refuses_every_truncation_and_other_versions() {
         let bytes = known(2).to_bytes();
         for length in 0..bytes.len() {
-            assert!(
-                Macaroon::from_bytes(&bytes[..length]).is_err(),
-                "{length} bytes were taken"
-            );
+            assert!(Macaroon::from_bytes(&bytes[..length]).is_err(), "{length} bytes were taken");
         }
         let mut longer = bytes.clone();
         longer.push(0);

@@ -9,6 +9,7 @@ use crate::engine::store::{Row, RowChange, RowWrite, Table};
 use crate::engine::{StepError, Store, StoreError};
 
 use super::messages::OrderSummary;
+use super::policy::Preimage;
 use super::tables::{BONDS, DISPUTES, ORDERS, USERS};
 
 /// A trade.
@@ -209,10 +210,14 @@ const ALL_SATS: u64 = 2_100_000_000_000_000;
 impl Bond {
     /// Whether a ruling may slash it: locked, with all that settling and splitting it needs.
     pub fn is_slashable(&self) -> bool {
-        self.state == BondState::Locked
-            && self.preimage.as_deref().and_then(secret32).is_some()
-            && self.hash.as_deref().and_then(secret32).is_some()
-            && (1..=ALL_SATS).contains(&self.amount_sats)
+        self.state == BondState::Locked && self.secret().is_some() && (1..=ALL_SATS).contains(&self.amount_sats)
+    }
+
+    /// The preimage, if it is one and its hash is the bond's.
+    pub fn secret(&self) -> Option<[u8; 32]> {
+        let preimage = secret32(self.preimage.as_deref()?)?;
+        let hash = secret32(self.hash.as_deref()?)?;
+        Preimage(preimage).proves(&hash).then_some(preimage)
     }
 }
 
@@ -321,6 +326,7 @@ pub fn upsert(table: Table, key: &str, row: Value) -> RowWrite {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use sha2::{Digest, Sha256};
 
     use super::*;
 
@@ -335,7 +341,7 @@ mod tests {
     #[test]
     fn only_a_locked_bond_with_its_secret_and_a_sane_amount_is_slashable() {
         let good = columns(json!({ "id": "b1", "order_id": "o", "pubkey": "p", "role": "maker", "amount_sats": 1000,
-            "state": "locked", "hash": "11".repeat(32), "preimage": "22".repeat(32) }));
+            "state": "locked", "hash": hex::encode(Sha256::digest([0x22; 32])), "preimage": "22".repeat(32) }));
         let slashable = |change: Value| {
             let mut row = good.clone();
             row.extend(columns(change));
@@ -347,6 +353,7 @@ mod tests {
             json!({ "preimage": null }),
             json!({ "preimage": "22" }),
             json!({ "hash": null }),
+            json!({ "hash": "11".repeat(32) }),
             json!({ "amount_sats": 0 }),
             json!({ "amount_sats": 2_100_000_000_000_001_i64 }),
             json!({ "amount_sats": -1 }),

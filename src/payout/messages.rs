@@ -2,7 +2,7 @@
 //!
 //! The Nostr adapter turns an [`Outgoing`] into a signed event and a received event into an
 //! [`Incoming`]; how they look on the wire is its business alone. An `Outgoing` travels through
-//! the engine as the content of a [`Draft`](crate::engine::Draft), JSON text.
+//! the engine as the content of a [`Draft`], JSON text.
 
 use serde::{Deserialize, Serialize};
 

@@ -28,6 +28,8 @@ pub struct Terms {
     pub max_inflight: u32,
     /// How many of them to one payee; none: as many as there may be.
     pub max_inflight_per_destination: Option<u32>,
+    /// How soon a payment is looked at again when its stream is silent, seconds.
+    pub look_again_secs: u32,
     /// The chain that lnd is on.
     pub network: Network,
     /// lnd's identity key: an invoice of its own can't be paid.

@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod architecture;
+mod cli;
 mod conformance;
 mod contract;
+mod demo;
 mod differential;
+mod engine;
+mod graphs;
+mod scenarios;

@@ -1,1 +1,132 @@
-fn main() {}
+//! `workflowctl`: what the operator sees of the runs, and asks of them.
+//!
+//! It reads the database, with the daemon up or down, and writes only requests into the runs'
+//! mailboxes, which the daemon applies in its own transactions. Data goes to stdout, everything
+//! else to stderr.
+
+mod ask;
+mod cancel;
+mod desk;
+mod failure;
+mod find;
+mod graph;
+mod history;
+mod import;
+mod list;
+mod open;
+mod output;
+mod pause;
+mod resume;
+mod show;
+mod stake;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod when;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bondflow::config::{DEFAULT_PATH, DatabaseUrl};
+use clap::{Parser, Subcommand};
+
+use desk::Desk;
+use failure::Failure;
+use output::{Format, Output};
+
+/// Shows and steers the runs of a bondflow daemon.
+///
+/// Works on the database, with the daemon up or down. Whatever changes a run is only asked for: the
+/// daemon does it, at once when it is up. An id may be shortened while it stays unique; a bond's or
+/// an order's id names its runs too.
+#[derive(Parser)]
+#[command(name = "workflowctl", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
+struct Cli {
+    /// The daemon's settings: where the database is.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// The database itself, instead of the settings'.
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<DatabaseUrl>,
+    /// How data is written to stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 usage, 3 partly done, 4 not found.
+NO_COLOR turns colors off.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists runs, the newest first.
+    List(list::List),
+    /// Shows all of one run.
+    Show(show::Show),
+    /// Shows what a run did, step by step.
+    History(history::History),
+    /// Says in one paragraph what a run waits for and what would move it.
+    Why(why::Why),
+    /// Draws a workflow, or a run's position in it.
+    Graph(graph::Graph),
+    /// Asks for the present step to be run now: ends a back-off or a pause.
+    Resume(resume::Resume),
+    /// Asks for runs to be stopped until they are resumed.
+    Pause(pause::Pause),
+    /// Asks for runs to be ended for good.
+    Cancel(cancel::Cancel),
+    /// Counts runs, ages and sats at risk.
+    Stats(stats::Stats),
+    /// Takes the open debts of a mostrod database over, once.
+    Import(import::Import),
+}
+
+impl Command {
+    async fn run(self, mut cli: Shared) -> Result<(), Failure> {
+        // A graph of a workflow needs no database.
+        if let Self::Graph(graph) = &self
+            && let Some(drawn) = graph.of_workflow(&mut cli.output)
+        {
+            return drawn;
+        }
+        match self {
+            Self::Import(import) => import.run(cli).await,
+            command => command.on(&mut Desk::open(cli).await?).await,
+        }
+    }
+
+    /// Runs a command on an open database.
+    async fn on(self, desk: &mut Desk) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.run(desk).await,
+            Self::Show(show) => show.run(desk).await,
+            Self::History(history) => history.run(desk).await,
+            Self::Why(why) => why.run(desk).await,
+            Self::Graph(graph) => graph.run(desk).await,
+            Self::Resume(resume) => resume.run(desk).await,
+            Self::Pause(pause) => pause.run(desk).await,
+            Self::Cancel(cancel) => cancel.run(desk).await,
+            Self::Stats(stats) => stats.run(desk).await,
+            Self::Import(_) => Err(Failure::Usage("`import` opens the database itself".to_owned())),
+        }
+    }
+}
+
+/// What all commands are given.
+struct Shared {
+    config: PathBuf,
+    database: Option<DatabaseUrl>,
+    output: Output,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let shared = Shared { config: cli.config, database: cli.database, output: Output::stdout(cli.output) };
+    match cli.command.run(shared).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

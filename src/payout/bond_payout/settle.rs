@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use crate::engine::{Cause, Context, Step, StepError, Transition};
-use crate::payout::books::{self, secret32, update};
+use crate::payout::books::{self, update};
 use crate::payout::debt::Owing;
 use crate::payout::messages::{Outgoing, Said};
 use crate::payout::ports::HoldAnswer;
@@ -18,6 +18,9 @@ crate::outcomes! {
     pub enum Settled {
         /// Claimed, and a share of it is owed.
         Claimed => "claimed",
+        /// Claimed, and an invoice is in already, or something may be under way: a bond that was
+        /// taken over from another daemon.
+        ClaimedAndInvoiced => "claimed_and_invoiced",
         /// Claimed, and all of it is the node's.
         ClaimedForNode => "claimed_for_node",
         /// lnd had canceled the HTLC: it can never be claimed.
@@ -41,11 +44,12 @@ impl Step<BondPayout> for Settle {
         let Some(bond) = books::bond(self.0.store.as_ref(), cx.key).await? else {
             return Err(StepError::pause("books", "the bond's row is missing"));
         };
-        let Some(preimage) = bond.preimage.as_deref().and_then(secret32) else {
-            return Err(StepError::pause("preimage", "the bond's preimage is missing or malformed"));
+        let Some(preimage) = bond.secret() else {
+            return Err(StepError::pause("preimage", "the bond's preimage is missing, malformed or not its hash's"));
         };
         match self.0.lightning.settle(preimage).await {
             HoldAnswer::Settled if split.counterparty_sats() == 0 => Ok(Settled::ClaimedForNode),
+            HoldAnswer::Settled if cx.state.debt.has_work() => Ok(Settled::ClaimedAndInvoiced),
             HoldAnswer::Settled => Ok(Settled::Claimed),
             HoldAnswer::Canceled => Ok(Settled::HtlcCanceled),
             HoldAnswer::StillOpen => Err(StepError::pause("settle-refused", "lnd says that nobody has paid the bond")),

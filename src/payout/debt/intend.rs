@@ -26,6 +26,8 @@ crate::outcomes! {
         Send(Box<HashRecord>, Timestamp) => "intended",
         /// Something of this debt may be under way: look at it, send nothing.
         UnderWay(Box<HashRecord>) => "under_way",
+        /// There is no invoice that may be paid.
+        NoInvoice => "no_invoice",
         /// As many payments are in flight as there may be.
         Full => "full",
         /// The invoice has expired, and nothing of it is under way.
@@ -43,12 +45,15 @@ impl<S: Owing> Step<S> for Intend {
 
     async fn act(&self, cx: &Context<'_, S>) -> Result<Intended, StepError> {
         let debt = cx.state.debt();
-        let (Some(invoice), Some(record), None) = (&debt.invoice, debt.open_record(), &debt.paid) else {
-            return Err(StepError::pause("no-invoice", "there is no invoice to pay, or the debt is paid"));
-        };
-        if record.undecided.is_some() || hex::encode(record.payment_hash) != invoice.hash {
+        if debt.paid.is_some() {
+            return Err(StepError::pause("paid-already", "the debt is paid: nothing may be sent"));
+        }
+        if let Some(record) = debt.hashes.iter().find(|record| record.undecided.is_some() || record.paid) {
             return Ok(Intended::UnderWay(Box::new(*record)));
         }
+        let (Some(invoice), Some(record), false) = (&debt.invoice, debt.record(), debt.spent) else {
+            return Ok(Intended::NoInvoice);
+        };
         let info = self.0.lightning.info().await.map_err(|error| away(&error.to_string()))?;
         if !info.synced_to_chain {
             return Err(away("lnd is not synced to its chain"));
@@ -101,7 +106,7 @@ impl<S: Owing> Step<S> for Intend {
                 debt.keep(*record);
                 debt.send_now = false;
             }
-            Intended::Full => {}
+            Intended::Full | Intended::NoInvoice => {}
             Intended::Expired(record) => {
                 tx.state.debt_mut().keep(*record);
                 tx.state.spent("the invoice has expired", tx.now, &mut tx.effects);

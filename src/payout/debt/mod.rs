@@ -18,6 +18,9 @@ pub use intend::{Intend, Intended};
 pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider};
 pub use pay::{Pay, Paying};
 
+use std::str::FromStr;
+
+use lightning_invoice::Bolt11Invoice;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +90,40 @@ impl Debt {
     /// Whether another invoice may be asked for or accepted: everything sent before is decided.
     pub fn is_free(&self) -> bool {
         self.paid.is_none() && all_decided(&self.hashes)
+    }
+
+    /// Whether there is an invoice to pay, or something to look up first.
+    pub fn has_work(&self) -> bool {
+        !self.is_free() || self.invoice.is_some() && !self.spent
+    }
+
+    /// A debt that another daemon may have tried to pay under these hashes: nothing is sent, asked
+    /// for or accepted before lnd has told, or can't be reached by that daemon's sends any more.
+    pub fn taken_over(owed_sats: u64, bolt11: Option<&str>, tried: &[[u8; 32]], at: Timestamp) -> Self {
+        let mut debt = Self::of(owed_sats);
+        let invoice = bolt11.and_then(|text| Bolt11Invoice::from_str(text).ok());
+        let expires_at = invoice.as_ref().and_then(|invoice| i64::try_from(invoice.expires_at()?.as_secs()).ok());
+        let own_hash = invoice.as_ref().map(|invoice| *invoice.payment_hash().as_ref());
+        if let (Some(invoice), Some(hash), Some(expires_at)) = (&invoice, own_hash, expires_at) {
+            debt.hashes.push(HashRecord::new(hash, expires_at));
+            debt.invoice = Some(Invoice {
+                bolt11: invoice.to_string(),
+                hash: hex::encode(hash),
+                payee: hex::encode(invoice.get_payee_pub_key().serialize()),
+                amountless: invoice.amount_milli_satoshis().is_none(),
+                expires_at,
+            });
+        }
+        for hash in tried {
+            let known = debt.hashes.iter_mut().find(|record| record.payment_hash == *hash);
+            let begun = |record: HashRecord| record.begin_send(at.secs()).unwrap_or(record);
+            match known {
+                Some(record) => *record = begun(*record),
+                // Its invoice is not known: it counts as over, so that only lnd's word can revive it.
+                None => debt.hashes.push(begun(HashRecord::new(*hash, at.secs()))),
+            }
+        }
+        debt
     }
 
     /// Whether there is a proof of payment, and it proves what it says.

@@ -1,5 +1,7 @@
 //! Sends once for one intent; ever after it only looks, until lnd gives a verdict.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -129,7 +131,7 @@ impl<S: Owing> Step<S> for Pay {
     fn wake_at(&self, state: &S, now: Timestamp) -> Option<Timestamp> {
         // A send that lnd has not shown yet is decided soon after it can't arrive any more.
         let pending = state.debt().open_record().and_then(|record| record.undecided).filter(|send| !send.arrived);
-        let look = now.after(LOOK_AGAIN);
+        let look = now.after(Duration::from_secs(u64::from(self.0.terms().look_again_secs)));
         Some(pending.map_or(look, |send| {
             let past = send.send_valid_until.saturating_add(crate::payout::policy::verdict::SKEW_MARGIN_SECS + 1);
             Timestamp::from_secs(past).max(now.after(LOOK_SOON)).min(look)
@@ -141,10 +143,8 @@ impl<S: Owing> Step<S> for Pay {
     }
 }
 
-/// How soon a payment is looked at again when its stream is silent.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
 /// The soonest look after one without a verdict.
-const LOOK_SOON: std::time::Duration = std::time::Duration::from_secs(1);
+const LOOK_SOON: Duration = Duration::from_secs(1);
 /// The workflows whose payments share the caps.
 const NEXT_IN_LINE: [&str; 2] = ["bond_payout", "trade_payout"];
 

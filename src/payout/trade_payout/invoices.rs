@@ -21,6 +21,8 @@ crate::outcomes! {
     pub enum Reviewed {
         /// It can be paid.
         Usable(Box<AcceptedInvoice>) => "usable",
+        /// Something may be under way already: a trade that was taken over from another daemon.
+        TriedBefore => "tried_before",
         /// It can't, or there is none.
         Unusable(String) => "unusable",
     }
@@ -35,6 +37,9 @@ impl Step<TradePayout> for Review {
     type Outcome = Reviewed;
 
     async fn act(&self, cx: &Context<'_, TradePayout>) -> Result<Reviewed, StepError> {
+        if cx.state.debt.has_work() {
+            return Ok(Reviewed::TriedBefore);
+        }
         let Some(left) = &cx.state.left_invoice else { return Ok(Reviewed::Unusable("the buyer left none".into())) };
         let rules = self.0.terms().gate(cx.state.debt.owed_sats, Amountless::Allow);
         let invoice = match admit(left, &rules, cx.now.secs()) {
@@ -53,9 +58,8 @@ impl Step<TradePayout> for Review {
 
     fn transition(&self, outcome: Reviewed, tx: &mut Transition<'_, TradePayout>) {
         match outcome {
-            Reviewed::Usable(invoice) => {
-                take(tx, &invoice, true);
-            }
+            Reviewed::Usable(invoice) => take(tx, &invoice, true),
+            Reviewed::TriedBefore => {}
             Reviewed::Unusable(why) => {
                 tx.effects.notes.push(format!("the invoice that the buyer left can't be paid: {why}"));
                 tx.detail = Some(why);

@@ -4,9 +4,7 @@ use super::hash::Hash32;
 use super::ledger::{Attempt, Reason, Status};
 use tonic_lnd::lnrpc::htlc_attempt::HtlcStatus;
 use tonic_lnd::lnrpc::payment::PaymentStatus;
-use tonic_lnd::lnrpc::{
-    Failure, HtlcAttempt, Payment, PaymentFailureReason, Route, failure::FailureCode,
-};
+use tonic_lnd::lnrpc::{Failure, HtlcAttempt, Payment, PaymentFailureReason, Route, failure::FailureCode};
 
 impl Attempt {
     /// Whether lnd sends no further update.
@@ -40,9 +38,7 @@ impl Attempt {
             Reason::Timeout => PaymentFailureReason::FailureReasonTimeout,
             Reason::NoRoute => PaymentFailureReason::FailureReasonNoRoute,
             Reason::Error => PaymentFailureReason::FailureReasonError,
-            Reason::IncorrectPaymentDetails => {
-                PaymentFailureReason::FailureReasonIncorrectPaymentDetails
-            }
+            Reason::IncorrectPaymentDetails => PaymentFailureReason::FailureReasonIncorrectPaymentDetails,
             Reason::InsufficientBalance => PaymentFailureReason::FailureReasonInsufficientBalance,
             Reason::Canceled => PaymentFailureReason::FailureReasonCanceled,
         });
@@ -61,10 +57,7 @@ impl Attempt {
                 total_fees_msat: self.fee_msat as i64,
                 ..Default::default()
             }),
-            preimage: self
-                .preimage
-                .map(|preimage| preimage.0.to_vec())
-                .unwrap_or_default(),
+            preimage: self.preimage.map(|preimage| preimage.0.to_vec()).unwrap_or_default(),
             ..Default::default()
         };
         match self.status {

@@ -1,9 +1,7 @@
 //! Signs and reads real BOLT 11 invoices, with lnd's tolerance: unknown feature bits are no error here.
 
 use super::hash::Hash32;
-use lightning_invoice::{
-    Currency, InvoiceBuilder, PaymentSecret, RawTaggedField, SignedRawBolt11Invoice, TaggedField,
-};
+use lightning_invoice::{Currency, InvoiceBuilder, PaymentSecret, RawTaggedField, SignedRawBolt11Invoice, TaggedField};
 use nostr_sdk::hashes::{Hash as _, sha256};
 use nostr_sdk::secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use std::collections::HashMap;
@@ -47,8 +45,7 @@ pub(super) struct Decoded {
 
 /// The secret key of a simulated node.
 pub(super) fn key(seed: &str) -> SecretKey {
-    SecretKey::from_slice(&Hash32::of(seed.as_bytes()).0)
-        .expect("a hash is below the curve's order")
+    SecretKey::from_slice(&Hash32::of(seed.as_bytes()).0).expect("a hash is below the curve's order")
 }
 
 pub(super) fn public_key(secret: &SecretKey) -> PublicKey {
@@ -68,9 +65,7 @@ pub(super) fn sign(draft: Draft, secret: &SecretKey) -> Result<String, Status> {
     if let Some(amount) = draft.amount_msat {
         builder = builder.amount_milli_satoshis(amount);
     }
-    let mut raw = builder
-        .build_raw()
-        .map_err(|error| unusable(error.to_string()))?;
+    let mut raw = builder.build_raw().map_err(|error| unusable(error.to_string()))?;
     for field in &mut raw.data.tagged_fields {
         if let RawTaggedField::KnownSemantics(TaggedField::Features(features)) = field {
             for &bit in &draft.feature_bits {
@@ -88,52 +83,30 @@ pub(super) fn sign(draft: Draft, secret: &SecretKey) -> Result<String, Status> {
 
 /// Reads an invoice as `zpay32.Decode` does: the network before anything else.
 pub(super) fn decode(text: &str, network: Currency) -> Result<Decoded, Status> {
-    let signed: SignedRawBolt11Invoice = text
-        .parse()
-        .map_err(|error| Status::unknown(format!("invalid invoice: {error}")))?;
+    let signed: SignedRawBolt11Invoice =
+        text.parse().map_err(|error| Status::unknown(format!("invalid invoice: {error}")))?;
     let invoice = signed.raw_invoice();
     if invoice.currency() != network {
         let name = active_network(&network);
-        return Err(Status::unknown(format!(
-            "invoice not for current active network '{name}'"
-        )));
+        return Err(Status::unknown(format!("invoice not for current active network '{name}'")));
     }
     let payee = match invoice.payee_pub_key() {
         Some(key) if signed.check_signature() => key.0,
         Some(_) => return Err(Status::unknown("invalid invoice signature")),
-        None => {
-            signed
-                .recover_payee_pub_key()
-                .map_err(|error| Status::unknown(error.to_string()))?
-                .0
-        }
+        None => signed.recover_payee_pub_key().map_err(|error| Status::unknown(error.to_string()))?.0,
     };
-    let hash = invoice
-        .payment_hash()
-        .ok_or_else(|| Status::unknown("no payment hash found"))?;
-    let flags = invoice
-        .features()
-        .map(|features| features.le_flags().to_vec())
-        .unwrap_or_default();
+    let hash = invoice.payment_hash().ok_or_else(|| Status::unknown("no payment hash found"))?;
+    let flags = invoice.features().map(|features| features.le_flags().to_vec()).unwrap_or_default();
     Ok(Decoded {
         hash: Hash32(hash.0.to_byte_array()),
         payee,
         payment_addr: invoice.payment_secret().map(|secret| Hash32(secret.0)),
         amount_msat: invoice.amount_pico_btc().map(|pico| pico / 10),
         created_at: invoice.data.timestamp.as_unix_timestamp() as i64,
-        expiry: invoice
-            .expiry_time()
-            .map_or(DEFAULT_EXPIRY, |expiry| expiry.as_seconds()) as i64,
-        min_final_cltv: invoice
-            .min_final_cltv_expiry_delta()
-            .map_or(DEFAULT_FINAL_CLTV, |delta| delta.0),
-        description: invoice
-            .description()
-            .map(|text| text.to_string())
-            .unwrap_or_default(),
-        description_hash: invoice
-            .description_hash()
-            .map(|hash| Hash32(hash.0.to_byte_array())),
+        expiry: invoice.expiry_time().map_or(DEFAULT_EXPIRY, |expiry| expiry.as_seconds()) as i64,
+        min_final_cltv: invoice.min_final_cltv_expiry_delta().map_or(DEFAULT_FINAL_CLTV, |delta| delta.0),
+        description: invoice.description().map(|text| text.to_string()).unwrap_or_default(),
+        description_hash: invoice.description_hash().map(|hash| Hash32(hash.0.to_byte_array())),
         feature_bits: (0..flags.len() as u32 * 8)
             .filter(|bit| flags[*bit as usize / 8] >> (bit % 8) & 1 == 1)
             .collect(),

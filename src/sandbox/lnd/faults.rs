@@ -39,10 +39,7 @@ impl Faults {
     /// The fault for a call of the method at `path`, once less of it left.
     pub(super) fn take(&mut self, path: &str) -> Option<Fault> {
         let method = path.rsplit('/').next().unwrap_or(path);
-        let found = self
-            .0
-            .iter()
-            .position(|(name, _, _)| name == method || name == "*")?;
+        let found = self.0.iter().position(|(name, _, _)| name == method || name == "*")?;
         let (_, fault, times) = &mut self.0[found];
         let fault = fault.clone();
         *times -= 1;

@@ -30,13 +30,7 @@ pub(super) fn make_32(what: &str, bytes: &[u8]) -> Result<Hash32, Status> {
 }
 
 fn call<T>(hash: Hash32, outcome: &Result<T, Status>) -> InvoiceCall {
-    InvoiceCall {
-        hash,
-        refusal: outcome
-            .as_ref()
-            .err()
-            .map(|status| status.message().to_owned()),
-    }
+    InvoiceCall { hash, refusal: outcome.as_ref().err().map(|status| status.message().to_owned()) }
 }
 
 impl Node {
@@ -53,22 +47,23 @@ impl Node {
         let (hash, at) = (hash.into(), (self.now)());
         self.invoices(|state| {
             let height = state.height;
-            let open = state
-                .invoices
-                .get(&hash)
-                .filter(|invoice| invoice.standing == Standing::Open);
+            let open = state.invoices.get(&hash).filter(|invoice| invoice.standing == Standing::Open);
             let Some(invoice) = open else { return false };
             let htlc_expiry = height + invoice.cltv_expiry as u32 + BLOCK_PADDING;
-            state.put(
-                hash,
-                Standing::Accepted {
-                    height,
-                    htlc_expiry,
-                    at,
-                },
-            );
+            state.put(hash, Standing::Accepted { height, htlc_expiry, at });
             true
         })
+    }
+
+    /// Issues a hold invoice of this preimage and has it paid: its HTLC is locked in.
+    pub fn lock_in(&self, preimage: [u8; 32], sat: u64) -> Hash32 {
+        let hash = Hash32::of(&preimage);
+        let value = i64::try_from(sat).unwrap_or(i64::MAX);
+        let request = AddHoldInvoiceRequest { hash: hash.0.to_vec(), value, cltv_expiry: 144, ..Default::default() };
+        if self.add_hold_invoice(request).is_ok() {
+            self.accept(hash);
+        }
+        hash
     }
 
     /// How an own invoice stands, as lnd would tell.
@@ -81,10 +76,7 @@ impl Node {
         let preimage = make_32("preimage", preimage)?;
         self.invoices(|state| {
             let outcome = state.settle(preimage, (self.now)());
-            state
-                .ledger
-                .settles
-                .push(call(Hash32::of(&preimage.0), &outcome));
+            state.ledger.settles.push(call(Hash32::of(&preimage.0), &outcome));
             outcome
         })
     }
@@ -98,29 +90,15 @@ impl Node {
         })
     }
 
-    pub(super) fn add_hold_invoice(
-        &self,
-        request: AddHoldInvoiceRequest,
-    ) -> Result<AddHoldInvoiceResp, Status> {
+    pub(super) fn add_hold_invoice(&self, request: AddHoldInvoiceRequest) -> Result<AddHoldInvoiceResp, Status> {
         let hash = make_32("hash", &request.hash)?;
         let amount_msat = amount_msat(request.value, request.value_msat)?;
         if request.cltv_expiry != 0 && request.cltv_expiry < MIN_CLTV {
-            let text = format!(
-                "CLTV delta of {} must be greater than minimum of {MIN_CLTV}",
-                request.cltv_expiry
-            );
+            let text = format!("CLTV delta of {} must be greater than minimum of {MIN_CLTV}", request.cltv_expiry);
             return Err(Status::unknown(text));
         }
-        let cltv_expiry = if request.cltv_expiry == 0 {
-            DEFAULT_CLTV
-        } else {
-            request.cltv_expiry
-        };
-        let expiry = if request.expiry > 0 {
-            request.expiry
-        } else {
-            DEFAULT_EXPIRY
-        };
+        let cltv_expiry = if request.cltv_expiry == 0 { DEFAULT_CLTV } else { request.cltv_expiry };
+        let expiry = if request.expiry > 0 { request.expiry } else { DEFAULT_EXPIRY };
         let created_at = (self.now)();
         self.invoices(|state| {
             if state.invoices.contains_key(&hash) {
@@ -153,11 +131,7 @@ impl Node {
             };
             state.invoices.insert(hash, invoice);
             state.put(hash, Standing::Open);
-            Ok(AddHoldInvoiceResp {
-                payment_request: bolt11,
-                add_index,
-                payment_addr: payment_addr.0.to_vec(),
-            })
+            Ok(AddHoldInvoiceResp { payment_request: bolt11, add_index, payment_addr: payment_addr.0.to_vec() })
         })
     }
 
@@ -167,13 +141,7 @@ impl Node {
                 Status::invalid_argument(format!("unable to parse pay hash: {}", status.message()))
             })?,
             Some(InvoiceRef::PaymentAddr(addr)) => self
-                .read(|state| {
-                    state
-                        .invoices
-                        .iter()
-                        .find(|(_, at)| at.payment_addr.0 == **addr)
-                        .map(|(hash, _)| *hash)
-                })
+                .read(|state| state.invoices.iter().find(|(_, at)| at.payment_addr.0 == **addr).map(|(hash, _)| *hash))
                 .unwrap_or(Hash32([0; 32])),
             Some(InvoiceRef::SetId(_)) => Hash32([0; 32]),
             None => return Err(Status::invalid_argument("invoice ref must be set")),
@@ -188,14 +156,10 @@ impl Node {
         #[allow(deprecated, reason = "lnd still reads the field")]
         let bytes = match request.r_hash_str.as_str() {
             "" => request.r_hash.clone(),
-            text => hex::decode(text)
-                .map_err(|error| Status::unknown(format!("encoding/hex: {error}")))?,
+            text => hex::decode(text).map_err(|error| Status::unknown(format!("encoding/hex: {error}")))?,
         };
         let hash = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
-            Status::unknown(format!(
-                "payment hash must be exactly 32 bytes, is instead {}",
-                bytes.len()
-            ))
+            Status::unknown(format!("payment hash must be exactly 32 bytes, is instead {}", bytes.len()))
         })?;
         self.find(Hash32(hash)).map_err(Status::not_found)
     }
@@ -208,10 +172,7 @@ impl Node {
         })
     }
 
-    pub(super) fn follow_invoice(
-        &self,
-        hash: &[u8],
-    ) -> Result<UnboundedReceiver<Result<Invoice, Status>>, Status> {
+    pub(super) fn follow_invoice(&self, hash: &[u8]) -> Result<UnboundedReceiver<Result<Invoice, Status>>, Status> {
         let hash = make_32("hash", hash)?;
         self.invoices(|state| {
             let known = state.invoices.get(&hash);
@@ -227,9 +188,7 @@ const VIRGIN: &str = "there are no existing invoices";
 /// `lnrpc.UnmarshallAmt`.
 pub(super) fn amount_msat(sat: i64, msat: i64) -> Result<u64, Status> {
     match (sat, msat) {
-        (sat, msat) if sat != 0 && msat != 0 => Err(Status::unknown(
-            "sat and msat arguments are mutually exclusive",
-        )),
+        (sat, msat) if sat != 0 && msat != 0 => Err(Status::unknown("sat and msat arguments are mutually exclusive")),
         (sat, msat) if sat < 0 || msat < 0 => Err(Status::unknown("amount cannot be negative")),
         (0, msat) => Ok(msat as u64),
         (sat, _) => Ok(sat as u64 * 1000),

@@ -95,10 +95,7 @@ impl Ledger {
     /// The sends that named this hash, refused ones included.
     pub fn sends_of(&self, hash: impl Into<Hash32>) -> Vec<&ReceivedSend> {
         let hash = hash.into();
-        self.sends
-            .iter()
-            .filter(|send| send.hash == Some(hash))
-            .collect()
+        self.sends.iter().filter(|send| send.hash == Some(hash)).collect()
     }
 
     /// How often this hash was really paid.
@@ -108,16 +105,10 @@ impl Ledger {
 
     /// The payment as lnd's database knows it.
     pub fn payment(&self, hash: impl Into<Hash32>) -> Option<&Attempt> {
-        self.attempts
-            .get(&hash.into())?
-            .last()
-            .filter(|attempt| !attempt.forgotten)
+        self.attempts.get(&hash.into())?.last().filter(|attempt| !attempt.forgotten)
     }
 
     pub(super) fn payment_mut(&mut self, hash: Hash32) -> Option<&mut Attempt> {
-        self.attempts
-            .get_mut(&hash)?
-            .last_mut()
-            .filter(|attempt| !attempt.forgotten)
+        self.attempts.get_mut(&hash)?.last_mut().filter(|attempt| !attempt.forgotten)
     }
 }

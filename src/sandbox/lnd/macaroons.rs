@@ -9,18 +9,15 @@ use tonic_lnd::tonic::Status;
 const BAKERY_VERSION: u8 = 3;
 /// lnd's `DefaultRootKeyID`.
 const ROOT_KEY_ID: &[u8] = b"0";
-const ENTITIES: [&str; 9] = [
-    "onchain", "offchain", "address", "message", "peers", "info", "invoices", "signer", "macaroon",
-];
+const ENTITIES: [&str; 9] =
+    ["onchain", "offchain", "address", "message", "peers", "info", "invoices", "signer", "macaroon"];
 
 /// The entity and the action that a method demands; `None` for a method that is not served here.
 pub(super) fn permission(path: &str) -> Option<(&'static str, &'static str)> {
     Some(match path {
         "/lnrpc.Lightning/GetInfo" => ("info", "read"),
         "/lnrpc.Lightning/DecodePayReq" | "/lnrpc.Lightning/ListPayments" => ("offchain", "read"),
-        "/lnrpc.Lightning/LookupInvoice" | "/invoicesrpc.Invoices/SubscribeSingleInvoice" => {
-            ("invoices", "read")
-        }
+        "/lnrpc.Lightning/LookupInvoice" | "/invoicesrpc.Invoices/SubscribeSingleInvoice" => ("invoices", "read"),
         "/invoicesrpc.Invoices/SettleInvoice"
         | "/invoicesrpc.Invoices/CancelInvoice"
         | "/invoicesrpc.Invoices/AddHoldInvoice"
@@ -49,60 +46,37 @@ pub(super) fn bake(root_key: &[u8], nonce: &[u8], permissions: &[&str]) -> Macar
 /// Everything that lnd's `admin.macaroon` grants.
 pub(super) fn admin_permissions() -> Vec<String> {
     let both = |entity: &&str| [format!("{entity}:read"), format!("{entity}:write")];
-    ENTITIES
-        .iter()
-        .flat_map(both)
-        .chain(["macaroon:generate".to_owned()])
-        .collect()
+    ENTITIES.iter().flat_map(both).chain(["macaroon:generate".to_owned()]).collect()
 }
 
 /// Checks the header's macaroon for the method at `path`, at `now` in unix seconds, and returns its caveats.
-pub(super) fn authorise(
-    root_key: &[u8],
-    header: &[&str],
-    path: &str,
-    now: i64,
-) -> Result<Vec<String>, Status> {
+pub(super) fn authorise(root_key: &[u8], header: &[&str], path: &str, now: i64) -> Result<Vec<String>, Status> {
     let [text] = header else {
-        return Err(Status::unknown(format!(
-            "expected 1 macaroon, got {}",
-            header.len()
-        )));
+        return Err(Status::unknown(format!("expected 1 macaroon, got {}", header.len())));
     };
-    let bytes =
-        hex::decode(text).map_err(|error| Status::unknown(format!("encoding/hex: {error}")))?;
-    let macaroon =
-        Macaroon::from_bytes(&bytes).map_err(|error| Status::unknown(error.to_string()))?;
+    let bytes = hex::decode(text).map_err(|error| Status::unknown(format!("encoding/hex: {error}")))?;
+    let macaroon = Macaroon::from_bytes(&bytes).map_err(|error| Status::unknown(error.to_string()))?;
     let Some((&BAKERY_VERSION, id)) = macaroon.identifier().split_first() else {
         return Err(Status::unknown("invalid ID"));
     };
-    let (storage_id, granted) = parse_id(id)
-        .ok_or_else(|| Status::unknown("cannot retrieve macaroon: cannot unmarshal macaroon id"))?;
+    let (storage_id, granted) =
+        parse_id(id).ok_or_else(|| Status::unknown("cannot retrieve macaroon: cannot unmarshal macaroon id"))?;
     if storage_id != ROOT_KEY_ID {
         let id = String::from_utf8_lossy(storage_id);
-        let text = format!(
-            "cannot retrieve macaroon: cannot get macaroon: root key with id {id} doesn't exist"
-        );
+        let text = format!("cannot retrieve macaroon: cannot get macaroon: root key with id {id} doesn't exist");
         return Err(Status::unknown(text));
     }
     if !macaroon.is_signed_by(root_key) {
-        return Err(Status::unknown(
-            "verification failed: signature mismatch after caveat verification",
-        ));
+        return Err(Status::unknown("verification failed: signature mismatch after caveat verification"));
     }
     let caveats = macaroon.caveats();
     for caveat in &caveats {
-        check_caveat(caveat, now)
-            .map_err(|why| Status::unknown(format!("caveat {caveat:?} not satisfied: {why}")))?;
+        check_caveat(caveat, now).map_err(|why| Status::unknown(format!("caveat {caveat:?} not satisfied: {why}")))?;
     }
-    let allowed = granted.iter().any(|(entity, action)| {
-        permission(path) == Some((entity, action)) || (*entity == "uri" && *action == path)
-    });
-    if allowed {
-        Ok(caveats)
-    } else {
-        Err(Status::unknown("permission denied"))
-    }
+    let allowed = granted
+        .iter()
+        .any(|(entity, action)| permission(path) == Some((entity, action)) || (*entity == "uri" && *action == path));
+    if allowed { Ok(caveats) } else { Err(Status::unknown("permission denied")) }
 }
 
 fn check_caveat(caveat: &str, now: i64) -> Result<(), String> {
@@ -116,11 +90,7 @@ fn check_caveat(caveat: &str, now: i64) -> Result<(), String> {
                 )
             })?;
             let now = chrono::DateTime::from_timestamp(now, 0).unwrap_or_default();
-            if now < until {
-                Ok(())
-            } else {
-                Err("macaroon has expired".to_owned())
-            }
+            if now < until { Ok(()) } else { Err("macaroon has expired".to_owned()) }
         }
         "ipaddr" if argument == "127.0.0.1" => Ok(()),
         "ipaddr" => Err("macaroon locked to different IP address".to_owned()),

@@ -4,10 +4,7 @@
 //! through its [`Node`] and its [`Payee`]s, and judge by its [`Ledger`]. Unlike the daemon's own `State` client
 //! types suggest, lnd serves that service as `/lnrpc.State/…`, and so does this.
 
-#![allow(
-    clippy::result_large_err,
-    reason = "a gRPC server refuses with tonic's status"
-)]
+#![allow(clippy::result_large_err, reason = "a gRPC server refuses with tonic's status")]
 
 mod attempt;
 mod bolt11;
@@ -110,11 +107,8 @@ impl StandIn {
         std::fs::create_dir_all(&options.folder)?;
         let file = options.persist.then(|| options.folder.join("state.json"));
         let resumed = file.as_ref().is_some_and(|file| file.exists());
-        let fresh = node::State {
-            height: options.height,
-            spendable_msat: options.spendable_sat * 1000,
-            ..Default::default()
-        };
+        let fresh =
+            node::State { height: options.height, spendable_msat: options.spendable_sat * 1000, ..Default::default() };
         let node = Node::new(options.network, options.now, options.name, file, fresh)?;
         let stand_in = Self {
             node: Arc::new(node),
@@ -124,10 +118,7 @@ impl StandIn {
         };
         let permissions = macaroons::admin_permissions();
         let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
-        std::fs::write(
-            stand_in.macaroon_path(),
-            stand_in.bake(&permissions).to_bytes(),
-        )?;
+        std::fs::write(stand_in.macaroon_path(), stand_in.bake(&permissions).to_bytes())?;
         if resumed {
             stand_in.node.resume();
             stand_in.node.claim_left_over();
@@ -140,8 +131,7 @@ impl StandIn {
         let tls = wire::tls(&self.folder)?;
         let port = self.port.load(Ordering::SeqCst);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        self.port
-            .store(listener.local_addr()?.port(), Ordering::SeqCst);
+        self.port.store(listener.local_addr()?.port(), Ordering::SeqCst);
         let scissors = Scissors::new();
         let (accepted, incoming) = mpsc::channel(16);
         let (graceful, asked) = oneshot::channel();
@@ -153,18 +143,13 @@ impl StandIn {
                 let _ = asked.await;
             };
             let incoming = ReceiverStream::new(incoming);
-            let server = tonic_lnd::tonic::transport::Server::builder()
-                .serve_with_incoming_shutdown(server, incoming, asked);
+            let server =
+                tonic_lnd::tonic::transport::Server::builder().serve_with_incoming_shutdown(server, incoming, asked);
             if let Err(error) = server.await {
                 tracing::warn!(%error, "lnd stand-in stopped");
             }
         });
-        *self.run.lock().await = Some(Run {
-            scissors,
-            graceful: Some(graceful),
-            accepting,
-            serving,
-        });
+        *self.run.lock().await = Some(Run { scissors, graceful: Some(graceful), accepting, serving });
         Ok(())
     }
 
@@ -209,10 +194,7 @@ impl StandIn {
         // Dropping the sender ends the server once its streams have ended.
         drop(run.graceful.take());
         self.node.end_streams();
-        if tokio::time::timeout(SHUTDOWN_PATIENCE, &mut run.serving)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, &mut run.serving).await.is_err() {
             tracing::warn!("lnd stand-in: a stream outlives the shutdown");
         }
         run.cut();

@@ -28,12 +28,7 @@ impl State {
         let Some(payee) = payee.and_then(|name| self.payees.get_mut(&name)) else {
             return self.end(hash, Reason::NoRoute);
         };
-        if intent
-            .invoice
-            .feature_bits
-            .iter()
-            .any(|bit| bit % 2 == 0 && bolt11::feature_name(*bit).is_none())
-        {
+        if intent.invoice.feature_bits.iter().any(|bit| bit % 2 == 0 && bolt11::feature_name(*bit).is_none()) {
             return self.end(hash, Reason::NoRoute);
         }
         let behaviour = payee.next_behaviour(hash);
@@ -52,17 +47,13 @@ impl State {
             return self.end(hash, Reason::InsufficientBalance);
         }
         self.lock_htlc(hash, fee_msat);
-        let known = self.payee_invoice(hash).filter(|invoice| {
-            invoice.standing == Standing::Open && intent.amount_msat >= invoice.amount_msat
-        });
+        let known = self
+            .payee_invoice(hash)
+            .filter(|invoice| invoice.standing == Standing::Open && intent.amount_msat >= invoice.amount_msat);
         match known {
             Some(invoice) if !matches!(behaviour, Behaviour::Fail(_)) => {
                 let pays_by_itself = after.is_some();
-                invoice.standing = Standing::Held {
-                    amount_msat: intent.amount_msat,
-                    fee_msat,
-                    pays_by_itself,
-                };
+                invoice.standing = Standing::Held { amount_msat: intent.amount_msat, fee_msat, pays_by_itself };
                 self.spendable_msat -= intent.amount_msat + fee_msat;
                 after.map_or(Offered::Done, Offered::Claim)
             }
@@ -102,12 +93,7 @@ impl State {
         let Some(invoice) = self.payee_invoice(hash) else {
             return false;
         };
-        let Standing::Held {
-            amount_msat,
-            fee_msat,
-            ..
-        } = invoice.standing
-        else {
+        let Standing::Held { amount_msat, fee_msat, .. } = invoice.standing else {
             return false;
         };
         invoice.standing = Standing::Paid;
@@ -115,11 +101,7 @@ impl State {
         *self.ledger.paid.entry(hash).or_default() += 1;
         self.ledger.spent_msat += amount_msat;
         self.ledger.fees_msat += fee_msat;
-        if let Some(attempt) = self
-            .ledger
-            .payment_mut(hash)
-            .filter(|attempt| !attempt.is_final())
-        {
+        if let Some(attempt) = self.ledger.payment_mut(hash).filter(|attempt| !attempt.is_final()) {
             attempt.status = Status::Succeeded;
             attempt.preimage = Some(preimage);
             self.tell_payment(hash);
@@ -130,21 +112,13 @@ impl State {
     fn give_back(&mut self, hash: Hash32) -> bool {
         let mut gave_back = false;
         if let Some(invoice) = self.payee_invoice(hash)
-            && let Standing::Held {
-                amount_msat,
-                fee_msat,
-                ..
-            } = invoice.standing
+            && let Standing::Held { amount_msat, fee_msat, .. } = invoice.standing
         {
             invoice.standing = Standing::Canceled;
             self.spendable_msat += amount_msat + fee_msat;
             gave_back = true;
         }
-        if let Some(attempt) = self
-            .ledger
-            .payment(hash)
-            .filter(|attempt| !attempt.is_final())
-        {
+        if let Some(attempt) = self.ledger.payment(hash).filter(|attempt| !attempt.is_final()) {
             let reason = match attempt.reason {
                 // After a restart the session is empty, so that what never left finds no route.
                 Reason::None if attempt.resumed && !attempt.has_htlc => Reason::NoRoute,
@@ -167,9 +141,7 @@ impl Node {
     pub(super) async fn route(self: Arc<Self>, intent: Intent) {
         let hash = intent.invoice.hash;
         let names: Vec<String> = self.read(|state| state.payees.keys().cloned().collect());
-        let payee = names
-            .into_iter()
-            .find(|name| bolt11::public_key(&self.payee_key(name)) == intent.invoice.payee);
+        let payee = names.into_iter().find(|name| bolt11::public_key(&self.payee_key(name)) == intent.invoice.payee);
         match self.update(|state| state.offer(&intent, payee)) {
             Offered::Done => {}
             Offered::Claim(Duration::ZERO) => drop(self.release(hash)),
@@ -209,15 +181,7 @@ impl Node {
         let about_to = |state: &State| -> Vec<Hash32> {
             let invoices = state.payees.values().flat_map(|payee| &payee.invoices);
             invoices
-                .filter(|(_, invoice)| {
-                    matches!(
-                        invoice.standing,
-                        Standing::Held {
-                            pays_by_itself: true,
-                            ..
-                        }
-                    )
-                })
+                .filter(|(_, invoice)| matches!(invoice.standing, Standing::Held { pays_by_itself: true, .. }))
                 .map(|(hash, _)| *hash)
                 .collect()
         };

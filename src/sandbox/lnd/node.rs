@@ -115,11 +115,7 @@ impl Node {
         file: Option<PathBuf>,
         fresh: State,
     ) -> std::io::Result<Self> {
-        let stored = file
-            .as_ref()
-            .filter(|path| path.exists())
-            .map(std::fs::read)
-            .transpose()?;
+        let stored = file.as_ref().filter(|path| path.exists()).map(std::fs::read).transpose()?;
         let state = match stored {
             Some(bytes) => serde_json::from_slice(&bytes)?,
             None => fresh,
@@ -205,15 +201,13 @@ impl Node {
     /// Waits until a send for this hash has arrived, accepted or not.
     pub async fn wait_for_send(&self, hash: impl Into<Hash32>) {
         let hash = hash.into();
-        self.wait_until(|ledger| !ledger.sends_of(hash).is_empty())
-            .await;
+        self.wait_until(|ledger| !ledger.sends_of(hash).is_empty()).await;
     }
 
     /// Waits until the payee holds, or held, an HTLC of this hash.
     pub async fn wait_for_htlc(&self, hash: impl Into<Hash32>) {
         let hash = hash.into();
-        self.wait_until(|ledger| ledger.payment(hash).is_some_and(|payment| payment.has_htlc))
-            .await;
+        self.wait_until(|ledger| ledger.payment(hash).is_some_and(|payment| payment.has_htlc)).await;
     }
 
     /// Makes the next `times` calls of `method` (its last path segment, or `*`) go wrong.
@@ -262,9 +256,7 @@ impl Node {
     /// What lnd does with its database when it starts.
     pub(super) fn resume(&self) {
         self.update(|state| {
-            state.last_payment_index = state
-                .last_payment_index
-                .next_multiple_of(PAYMENT_INDEX_BLOCK);
+            state.last_payment_index = state.last_payment_index.next_multiple_of(PAYMENT_INDEX_BLOCK);
             for attempt in state.ledger.attempts.values_mut().flatten() {
                 attempt.resumed = true;
             }
@@ -275,9 +267,7 @@ impl Node {
     pub(super) fn end_streams(&self) {
         let mut state = self.lock();
         state.invoice_watchers.end(None);
-        state
-            .payment_watchers
-            .end(Some(&Status::unknown("routerrpc server shutting down")));
+        state.payment_watchers.end(Some(&Status::unknown("routerrpc server shutting down")));
     }
 
     pub(super) fn info(&self) -> GetInfoResponse {
@@ -287,10 +277,7 @@ impl Node {
         };
         let height = self.read(|state| state.height);
         #[allow(deprecated, reason = "lnd still fills the field")]
-        let chain = Chain {
-            chain: "bitcoin".into(),
-            network: network.into(),
-        };
+        let chain = Chain { chain: "bitcoin".into(), network: network.into() };
         GetInfoResponse {
             version: "0.20.3-beta commit=".into(),
             identity_pubkey: self.identity(),

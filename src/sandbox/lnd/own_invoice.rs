@@ -31,15 +31,8 @@ pub(super) struct OwnInvoice {
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Standing {
     Open,
-    Accepted {
-        height: u32,
-        htlc_expiry: u32,
-        at: i64,
-    },
-    Settled {
-        preimage: Hash32,
-        at: i64,
-    },
+    Accepted { height: u32, htlc_expiry: u32, at: i64 },
+    Settled { preimage: Hash32, at: i64 },
     Canceled,
 }
 
@@ -66,11 +59,7 @@ impl OwnInvoice {
         match self.standing {
             Standing::Open => invoice.set_state(InvoiceState::Open),
             Standing::Canceled => invoice.set_state(InvoiceState::Canceled),
-            Standing::Accepted {
-                height,
-                htlc_expiry,
-                at,
-            } => {
+            Standing::Accepted { height, htlc_expiry, at } => {
                 invoice.set_state(InvoiceState::Accepted);
                 invoice.htlcs.push(InvoiceHtlc {
                     accept_height: height as i32,
@@ -103,8 +92,7 @@ impl State {
     pub(super) fn put(&mut self, hash: Hash32, standing: Standing) {
         if let Some(invoice) = self.invoices.get_mut(&hash) {
             invoice.standing = standing;
-            self.invoice_watchers
-                .tell(hash, invoice.rpc(hash), invoice.is_final());
+            self.invoice_watchers.tell(hash, invoice.rpc(hash), invoice.is_final());
         }
     }
 

@@ -25,10 +25,7 @@ pub enum Behaviour {
 
 impl Behaviour {
     /// Paid at once by a direct neighbour.
-    pub const PAY: Self = Self::Pay {
-        fee_sat: 0,
-        after: Duration::ZERO,
-    };
+    pub const PAY: Self = Self::Pay { fee_sat: 0, after: Duration::ZERO };
     /// Held by a direct neighbour.
     pub const HOLD: Self = Self::Hold { fee_sat: 0 };
     /// No route, also within all limits.
@@ -84,11 +81,7 @@ impl Default for InvoiceSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Standing {
     Open,
-    Held {
-        amount_msat: u64,
-        fee_msat: u64,
-        pays_by_itself: bool,
-    },
+    Held { amount_msat: u64, fee_msat: u64, pays_by_itself: bool },
     Paid,
     Canceled,
 }
@@ -118,22 +111,14 @@ impl PayeeState {
         let invoice = self.invoices.get_mut(&hash);
         let hold = invoice.as_ref().is_some_and(|invoice| invoice.hold);
         let scripted = invoice.and_then(|invoice| invoice.script.pop_front());
-        let habit = if hold {
-            Behaviour::HOLD
-        } else {
-            self.always.unwrap_or(Behaviour::PAY)
-        };
-        scripted
-            .or_else(|| self.script.pop_front())
-            .unwrap_or(habit)
+        let habit = if hold { Behaviour::HOLD } else { self.always.unwrap_or(Behaviour::PAY) };
+        scripted.or_else(|| self.script.pop_front()).unwrap_or(habit)
     }
 }
 
 impl State {
     pub(super) fn payee_invoice(&mut self, hash: Hash32) -> Option<&mut PayeeInvoice> {
-        self.payees
-            .values_mut()
-            .find_map(|payee| payee.invoices.get_mut(&hash))
+        self.payees.values_mut().find_map(|payee| payee.invoices.get_mut(&hash))
     }
 }
 
@@ -150,15 +135,11 @@ impl Payee {
         node.update(|state| {
             state.payees.entry(name.to_owned()).or_default();
         });
-        Self {
-            node: node.clone(),
-            name: name.to_owned(),
-        }
+        Self { node: node.clone(), name: name.to_owned() }
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut PayeeState) -> T) -> T {
-        self.node
-            .update(|state| change(state.payees.entry(self.name.clone()).or_default()))
+        self.node.update(|state| change(state.payees.entry(self.name.clone()).or_default()))
     }
 
     /// The payee's public key in hexadecimal.
@@ -187,8 +168,7 @@ impl Payee {
             description: spec.description,
             feature_bits: spec.feature_bits,
         };
-        let bolt11 = bolt11::sign(draft, &self.node.payee_key(&self.name))
-            .expect("the spec makes a valid invoice");
+        let bolt11 = bolt11::sign(draft, &self.node.payee_key(&self.name)).expect("the spec makes a valid invoice");
         let invoice = PayeeInvoice {
             preimage,
             amount_msat: amount_sat * 1000,
@@ -212,10 +192,7 @@ impl Payee {
     pub fn next_of(&self, hash: impl Into<Hash32>, behaviour: Behaviour, times: usize) {
         let hash = hash.into();
         self.update(|payee| {
-            let invoice = payee
-                .invoices
-                .get_mut(&hash)
-                .expect("the payee issued this invoice");
+            let invoice = payee.invoices.get_mut(&hash).expect("the payee issued this invoice");
             invoice.script.extend(std::iter::repeat_n(behaviour, times));
         });
     }
@@ -255,10 +232,6 @@ impl Payee {
 /// If `bolt11` is no invoice.
 pub fn payment_hash(bolt11: &str) -> [u8; 32] {
     let signed: lightning_invoice::SignedRawBolt11Invoice = bolt11.parse().expect("an invoice");
-    let hash = signed
-        .raw_invoice()
-        .payment_hash()
-        .expect("an invoice names its hash")
-        .0;
+    let hash = signed.raw_invoice().payment_hash().expect("an invoice names its hash").0;
     *nostr_sdk::hashes::Hash::as_byte_array(&hash)
 }

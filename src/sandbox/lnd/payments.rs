@@ -42,10 +42,7 @@ impl State {
     }
 
     fn follow_payment(&mut self, hash: Hash32) -> Result<Updates, Status> {
-        let attempt = self
-            .ledger
-            .payment(hash)
-            .ok_or_else(|| Status::not_found("payment isn't initiated"))?;
+        let attempt = self.ledger.payment(hash).ok_or_else(|| Status::not_found("payment isn't initiated"))?;
         let (update, last) = (attempt.rpc(hash), attempt.is_final());
         Ok(self.payment_watchers.follow(hash, Some(update), last))
     }
@@ -90,19 +87,14 @@ impl Node {
         let cltv_limit = match request.cltv_limit as u32 {
             0 => MAX_CLTV,
             limit if limit > MAX_CLTV => {
-                return refused(format!(
-                    "total time lock of {limit} exceeds max allowed {MAX_CLTV}"
-                ));
+                return refused(format!("total time lock of {limit} exceeds max allowed {MAX_CLTV}"));
             }
             limit => limit,
         };
         let fee_limit_msat = amount_msat(request.fee_limit_sat, request.fee_limit_msat)?;
         let asked_msat = amount_msat(request.amt, request.amt_msat)?;
         if request.payment_request.is_empty() {
-            return refused(format!(
-                "invalid vertex length of {}, want 33",
-                request.dest.len()
-            ));
+            return refused(format!("invalid vertex length of {}, want 33", request.dest.len()));
         }
         if !request.dest.is_empty() {
             return refused("dest and payment_request cannot appear together".into());
@@ -117,56 +109,32 @@ impl Node {
         let valid_until = invoice.created_at + invoice.expiry;
         if (self.now)() > valid_until {
             let until = chrono::DateTime::from_timestamp(valid_until, 0).unwrap_or_default();
-            return refused(format!(
-                "invoice expired. Valid until {}",
-                until.format("%Y-%m-%d %H:%M:%S +0000 UTC")
-            ));
+            return refused(format!("invoice expired. Valid until {}", until.format("%Y-%m-%d %H:%M:%S +0000 UTC")));
         }
         if invoice.payment_addr.is_none() {
-            return refused(
-                "payment request must contain either a payment address or blinded paths".into(),
-            );
+            return refused("payment request must contain either a payment address or blinded paths".into());
         }
         let amount_msat = match invoice.amount_msat {
             None if asked_msat == 0 => {
-                return refused(
-                    "amount must be specified when paying a zero amount invoice".into(),
-                );
+                return refused("amount must be specified when paying a zero amount invoice".into());
             }
             None => asked_msat,
             Some(_) if asked_msat != 0 => {
-                return refused(
-                    "amount must not be specified when paying a non-zero amount invoice".into(),
-                );
+                return refused("amount must not be specified when paying a non-zero amount invoice".into());
             }
             Some(amount) => amount,
         };
-        if invoice
-            .feature_bits
-            .iter()
-            .any(|bit| AMP_BITS.contains(bit))
-            && !request.amp
-        {
-            return refused(
-                "the AMP flag (--amp or SendPaymentRequest.Amp) must be set to pay an AMP invoice"
-                    .into(),
-            );
+        if invoice.feature_bits.iter().any(|bit| AMP_BITS.contains(bit)) && !request.amp {
+            return refused("the AMP flag (--amp or SendPaymentRequest.Amp) must be set to pay an AMP invoice".into());
         }
         let padded = invoice.min_final_cltv + BLOCK_PADDING;
         if u64::from(cltv_limit) <= padded {
-            return refused(format!(
-                "cltv limit {cltv_limit} should be greater than {padded}"
-            ));
+            return refused(format!("cltv limit {cltv_limit} should be greater than {padded}"));
         }
         if !request.allow_self_payment && invoice.payee == bolt11::public_key(&self.key) {
             return refused("self-payments not allowed".into());
         }
-        Ok(Intent {
-            invoice,
-            amount_msat,
-            fee_limit_msat,
-            cltv_limit: cltv_limit.into(),
-        })
+        Ok(Intent { invoice, amount_msat, fee_limit_msat, cltv_limit: cltv_limit.into() })
     }
 
     /// Takes a send, or refuses it, and lets the network act on it.
@@ -186,20 +154,14 @@ impl Node {
             });
             state.ledger.sends.push(ReceivedSend {
                 hash: read.as_ref().map(|invoice| invoice.hash),
-                amount_msat: read
-                    .and_then(|invoice| invoice.amount_msat)
-                    .unwrap_or(asked_msat),
-                fee_limit_msat: amount_msat(request.fee_limit_sat, request.fee_limit_msat)
-                    .unwrap_or(0),
+                amount_msat: read.and_then(|invoice| invoice.amount_msat).unwrap_or(asked_msat),
+                fee_limit_msat: amount_msat(request.fee_limit_sat, request.fee_limit_msat).unwrap_or(0),
                 cltv_limit: request.cltv_limit as u32,
                 timeout_seconds: request.timeout_seconds as u32,
                 caveats,
                 received_at: now,
                 received_ms,
-                outcome: taken
-                    .as_ref()
-                    .map(|(_, index, _)| *index)
-                    .map_err(|status| status.message().to_owned()),
+                outcome: taken.as_ref().map(|(_, index, _)| *index).map_err(|status| status.message().to_owned()),
             });
             taken
         });
@@ -216,19 +178,12 @@ impl Node {
     pub(super) fn list_payments(&self, request: &ListPaymentsRequest) -> ListPaymentsResponse {
         let mut all: Vec<Payment> = self.read(|state| {
             let newest = |(hash, attempts): (&Hash32, &Vec<Attempt>)| {
-                attempts
-                    .last()
-                    .filter(|attempt| !attempt.forgotten)
-                    .map(|attempt| attempt.rpc(*hash))
+                attempts.last().filter(|attempt| !attempt.forgotten).map(|attempt| attempt.rpc(*hash))
             };
             state.ledger.attempts.iter().filter_map(newest).collect()
         });
         all.sort_by_key(|payment| payment.payment_index);
-        let total_num_payments = if request.count_total_payments {
-            all.len() as u64
-        } else {
-            0
-        };
+        let total_num_payments = if request.count_total_payments { all.len() as u64 } else { 0 };
         let offset = request.index_offset;
         all.retain(|payment| {
             let created_at = (payment.creation_time_ns / 1_000_000_000) as u64;
@@ -241,11 +196,7 @@ impl Node {
                 && created_at >= request.creation_date_start
                 && (request.creation_date_end == 0 || created_at <= request.creation_date_end)
         });
-        let most = if request.max_payments == 0 {
-            DEFAULT_MAX_PAYMENTS
-        } else {
-            request.max_payments
-        };
+        let most = if request.max_payments == 0 { DEFAULT_MAX_PAYMENTS } else { request.max_payments };
         let surplus = all.len().saturating_sub(most as usize);
         match request.reversed {
             true => drop(all.drain(..surplus)),
@@ -270,10 +221,7 @@ impl Node {
             timestamp: invoice.created_at,
             expiry: invoice.expiry,
             description: invoice.description,
-            description_hash: invoice
-                .description_hash
-                .map(String::from)
-                .unwrap_or_default(),
+            description_hash: invoice.description_hash.map(String::from).unwrap_or_default(),
             cltv_expiry: invoice.min_final_cltv as i64,
             payment_addr: invoice.payment_addr.unwrap_or(Hash32([0; 32])).0.to_vec(),
             features: bolt11::features(&invoice.feature_bits),

@@ -14,8 +14,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic_lnd::invoicesrpc::{
-    AddHoldInvoiceRequest, CancelInvoiceMsg, CancelInvoiceResp, LookupInvoiceMsg, SettleInvoiceMsg,
-    SettleInvoiceResp, SubscribeSingleInvoiceRequest,
+    AddHoldInvoiceRequest, CancelInvoiceMsg, CancelInvoiceResp, LookupInvoiceMsg, SettleInvoiceMsg, SettleInvoiceResp,
+    SubscribeSingleInvoiceRequest,
 };
 use tonic_lnd::lnrpc::Payment;
 use tonic_lnd::lnrpc::payment::PaymentStatus;
@@ -31,12 +31,7 @@ use tonic_lnd::tonic::server::{Grpc, ServerStreamingService};
 use tonic_lnd::tonic::{Request, Response, Status};
 
 /// The services that a real lnd has of those that this file knows.
-const SERVICES: [&str; 4] = [
-    "lnrpc.Lightning",
-    "lnrpc.State",
-    "invoicesrpc.Invoices",
-    "routerrpc.Router",
-];
+const SERVICES: [&str; 4] = ["lnrpc.Lightning", "lnrpc.State", "invoicesrpc.Invoices", "routerrpc.Router"];
 
 type HttpRequest = http::Request<Body>;
 type HttpResponse = http::Response<Body>;
@@ -99,27 +94,22 @@ fn gates(node: &Node, path: &str, request: &HttpRequest) -> Result<Vec<String>, 
         WalletState::WaitingToStart => Err("waiting to start, RPC services not available"),
         WalletState::NonExisting => Err("wallet not created, create one to enable full RPC access"),
         WalletState::Locked => Err("wallet locked, unlock it to enable full RPC access"),
-        WalletState::Unlocked => Err(
-            "the RPC server is in the process of starting up, but not yet ready to accept calls",
-        ),
+        WalletState::Unlocked => {
+            Err("the RPC server is in the process of starting up, but not yet ready to accept calls")
+        }
         WalletState::RpcActive | WalletState::ServerActive => Ok(()),
     }
     .map_err(Status::unknown)?;
     let header = request.headers().get_all("macaroon");
-    let header: Vec<&str> = header
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
+    let header: Vec<&str> = header.iter().filter_map(|value| value.to_str().ok()).collect();
     macaroons::authorise(&node.root_key.0, &header, path, (node.now)())
 }
 
 fn route(node: Arc<Node>, path: &str, call: Call, caveats: Vec<String>) -> Answered {
     match path {
-        "/lnrpc.State/GetState" => call.unary(move |_: GetStateRequest| {
-            Ok(GetStateResponse {
-                state: (*node.wallet.borrow()).into(),
-            })
-        }),
+        "/lnrpc.State/GetState" => {
+            call.unary(move |_: GetStateRequest| Ok(GetStateResponse { state: (*node.wallet.borrow()).into() }))
+        }
         "/lnrpc.State/SubscribeState" => {
             call.stream(move |_: SubscribeStateRequest| Ok(wallet_states(node.wallet.subscribe())))
         }
@@ -130,37 +120,28 @@ fn route(node: Arc<Node>, path: &str, call: Call, caveats: Vec<String>) -> Answe
         "/lnrpc.Lightning/ListPayments" => {
             call.unary(move |request: ListPaymentsRequest| Ok(node.list_payments(&request)))
         }
-        "/lnrpc.Lightning/LookupInvoice" => {
-            call.unary(move |request: PaymentHash| node.lookup_invoice(&request))
-        }
+        "/lnrpc.Lightning/LookupInvoice" => call.unary(move |request: PaymentHash| node.lookup_invoice(&request)),
         "/invoicesrpc.Invoices/AddHoldInvoice" => {
             call.unary(move |request: AddHoldInvoiceRequest| node.add_hold_invoice(request))
         }
         "/invoicesrpc.Invoices/SettleInvoice" => call.unary(move |request: SettleInvoiceMsg| {
-            node.settle_invoice(&request.preimage)
-                .map(|()| SettleInvoiceResp {})
+            node.settle_invoice(&request.preimage).map(|()| SettleInvoiceResp {})
         }),
         "/invoicesrpc.Invoices/CancelInvoice" => call.unary(move |request: CancelInvoiceMsg| {
-            node.cancel_invoice(&request.payment_hash)
-                .map(|()| CancelInvoiceResp {})
+            node.cancel_invoice(&request.payment_hash).map(|()| CancelInvoiceResp {})
         }),
         "/invoicesrpc.Invoices/LookupInvoiceV2" => {
             call.unary(move |request: LookupInvoiceMsg| node.lookup_invoice_v2(&request))
         }
-        "/invoicesrpc.Invoices/SubscribeSingleInvoice" => {
-            call.stream(move |request: SubscribeSingleInvoiceRequest| {
-                node.follow_invoice(&request.r_hash).map(received)
-            })
-        }
+        "/invoicesrpc.Invoices/SubscribeSingleInvoice" => call
+            .stream(move |request: SubscribeSingleInvoiceRequest| node.follow_invoice(&request.r_hash).map(received)),
         "/routerrpc.Router/SendPaymentV2" => call.stream(move |request: SendPaymentRequest| {
             let quiet = request.no_inflight_updates;
-            node.send_payment(request, caveats)
-                .map(|updates| payments(updates, quiet))
+            node.send_payment(request, caveats).map(|updates| payments(updates, quiet))
         }),
         "/routerrpc.Router/TrackPaymentV2" => call.stream(move |request: TrackPaymentRequest| {
             let quiet = request.no_inflight_updates;
-            node.track_payment(&request.payment_hash)
-                .map(|updates| payments(updates, quiet))
+            node.track_payment(&request.payment_hash).map(|updates| payments(updates, quiet))
         }),
         _ => Box::pin(std::future::ready(not_served(path).into_http())),
     }
@@ -168,10 +149,7 @@ fn route(node: Arc<Node>, path: &str, call: Call, caveats: Vec<String>) -> Answe
 
 /// What grpc-go answers for a path without a handler.
 fn not_served(path: &str) -> Status {
-    let (service, method) = path
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap_or((path, ""));
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
     if SERVICES.contains(&service) {
         Status::unimplemented(format!("unknown method {method} for service {service}"))
     } else {
@@ -200,9 +178,7 @@ fn payments(updates: UnboundedReceiver<Result<Payment, Status>>, quiet: bool) ->
         let in_flight = |payment: &Payment| payment.status() == PaymentStatus::InFlight;
         !(quiet && update.as_ref().is_ok_and(in_flight))
     };
-    received(updates)
-        .filter(move |update| std::future::ready(wanted(update)))
-        .boxed()
+    received(updates).filter(move |update| std::future::ready(wanted(update))).boxed()
 }
 
 /// One request that has passed the gates, and what goes wrong once lnd has acted.
@@ -212,10 +188,7 @@ struct Call {
 }
 
 impl Call {
-    fn unary<Req, Res>(
-        self,
-        act: impl FnOnce(Req) -> Result<Res, Status> + Send + 'static,
-    ) -> Answered
+    fn unary<Req, Res>(self, act: impl FnOnce(Req) -> Result<Res, Status> + Send + 'static) -> Answered
     where
         ProstCodec<Res, Req>: Codec<Encode = Res, Decode = Req> + Default,
         Req: Send + 'static,
@@ -224,27 +197,16 @@ impl Call {
         self.stream(|request| act(request).map(|reply| stream::iter([Ok(reply)]).boxed()))
     }
 
-    fn stream<Req, Res>(
-        self,
-        act: impl FnOnce(Req) -> Result<Replies<Res>, Status> + Send + 'static,
-    ) -> Answered
+    fn stream<Req, Res>(self, act: impl FnOnce(Req) -> Result<Replies<Res>, Status> + Send + 'static) -> Answered
     where
         ProstCodec<Res, Req>: Codec<Encode = Res, Decode = Req> + Default,
         Req: Send + 'static,
         Res: Send + 'static,
     {
         let scissors = self.request.extensions().get().cloned();
-        let method = Method {
-            act: Some(act),
-            fault: self.fault,
-            scissors,
-        };
+        let method = Method { act: Some(act), fault: self.fault, scissors };
         let codec = ProstCodec::<Res, Req>::default();
-        Box::pin(async move {
-            Grpc::new(codec)
-                .server_streaming(method, self.request)
-                .await
-        })
+        Box::pin(async move { Grpc::new(codec).server_streaming(method, self.request).await })
     }
 }
 

@@ -53,11 +53,7 @@ impl Wire {
                 () = server.until_cut() => {}
             }
         });
-        Self {
-            stream,
-            scissors,
-            broken,
-        }
+        Self { stream, scissors, broken }
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -91,11 +87,7 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -260,7 +260,15 @@ impl Store for MemoryStore {
         self.read(|tables| tables.message(id).cloned())
     }
 
+    fn announce(&self) {
+        // Nobody listening is no failure.
+        let _ = self.data.changes.send(Change::Runs);
+    }
+
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.data.changes.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use subject::StoreUnderTest;
 macro_rules! on_every_store {
     ($($duty:ident :: $test:ident),+ $(,)?) => {
         on_every_store!(@ memory super::subject::Memory; $($duty::$test),+);
+        on_every_store!(@ sqlite super::subject::Sqlite; $($duty::$test),+);
     };
     (@ $store:ident $subject:ty; $($duty:ident :: $test:ident),+) => {
         mod $store {
@@ -83,6 +84,7 @@ on_every_store! {
     rows::a_row_is_written_twice_in_one_commit,
     rows::values_come_back_as_they_were,
     rows::rows_are_found_by_a_value,
+    rows::the_newest_row_has_the_greatest_value,
     rows::unknown_tables_and_columns_are_refused,
     rows::guard_on_a_revision,
     rows::guard_on_no_run,
@@ -95,6 +97,7 @@ on_every_store! {
     outbox::a_newer_message_supersedes_its_slot,
     outbox::a_message_is_offered_until_it_is_closed,
     outbox::a_closed_message_stays_closed,
+    outbox::the_newest_message_of_a_topic_is_found,
 
     reading::runs_are_filtered,
     reading::runs_come_newest_first,
@@ -102,6 +105,7 @@ on_every_store! {
     reading::pins_of_open_runs_are_counted,
     reading::nothing_is_found_in_an_empty_store,
     reading::changes_are_told,
+    reading::a_change_of_somebody_else_is_announced,
 
     race::one_revision_is_stepped_once,
     race::one_key_is_inserted_once,

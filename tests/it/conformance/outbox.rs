@@ -107,3 +107,17 @@ pub async fn a_closed_message_stays_closed<S: StoreUnderTest>() {
     store.delivered(vec![Delivery { seq: 999, state: OutboxState::Pending, due_at: at(1) }]).await.unwrap();
     assert_eq!(store.outbox_next().await.unwrap(), None);
 }
+
+pub async fn the_newest_message_of_a_topic_is_found<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    let about = |id: &str, topic: &str| OutboxMessage { topic: topic.into(), ..message(id, None) };
+    assert_eq!(store.outbox_topic("ask").await.unwrap(), None);
+    commit(store, sending(5, [about("b", "ask"), about("a", "ask"), about("c", "Ask")])).await;
+    commit(store, sending(4, [about("d", "other")])).await;
+    deliver(store, "a", OutboxState::Acknowledged, 6).await;
+    let newest = store.outbox_topic("ask").await.unwrap().unwrap();
+    assert_eq!(newest, entry(store, "a").await, "whatever has become of it");
+    commit(store, sending(3, [about("e", "ask")])).await;
+    assert_eq!(store.outbox_topic("ask").await.unwrap().unwrap().message.id, "e");
+}

@@ -147,3 +147,14 @@ pub async fn changes_are_told<S: StoreUnderTest>() {
     store.release_others(OWNER, at(51)).await.unwrap();
     assert!(told(&mut changes, Change::Runs), "a lease was ended");
 }
+
+pub async fn a_change_of_somebody_else_is_announced<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    store.announce();
+    let (mut one, mut other) = (store.changes(), store.changes());
+    assert!(!told(&mut one, Change::Runs));
+    store.announce();
+    assert!(told(&mut one, Change::Runs));
+    assert!(told(&mut other, Change::Runs));
+}

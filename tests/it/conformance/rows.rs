@@ -7,9 +7,21 @@ use serde_json::{Value, json};
 use super::StoreUnderTest;
 use super::sample::*;
 
+/// That the commit is refused, and that its guard, if it has one, is known not to hold.
 async fn conflicts(store: &dyn Store, commit: Commit) {
+    for guard in &commit.guards {
+        assert!(!store.holds(guard).await.unwrap(), "{guard:?}");
+    }
     let answer = refused(store, commit).await;
     assert!(matches!(answer, CommitError::Conflict(_)), "{answer:?}");
+}
+
+/// That the guard holds, and that a commit with it passes.
+async fn passes(store: &dyn Store, guarded: Commit) {
+    for guard in &guarded.guards {
+        assert!(store.holds(guard).await.unwrap(), "{guard:?}");
+    }
+    commit(store, guarded).await;
 }
 
 async fn fact(store: &dyn Store, name: &str) -> Option<Value> {
@@ -155,12 +167,26 @@ pub async fn unknown_tables_and_columns_are_refused<S: StoreUnderTest>() {
     assert!(store.rows("facts", "nothing", &Value::Null).await.is_err());
 }
 
+pub async fn the_newest_row_has_the_greatest_value<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    assert_eq!(store.newest("cursors", "read_until").await.unwrap(), None);
+    for (key, until) in [("a", json!(-2)), ("c", json!(10)), ("b", json!(9)), ("d", Value::Null)] {
+        commit(store, writing(0, [insert("cursors", key, [("read_until", until)])])).await;
+    }
+    let expected = row([("relay", json!("c")), ("read_until", json!(10)), ("complete_at", Value::Null)]);
+    assert_eq!(store.newest("cursors", "read_until").await.unwrap(), Some(expected));
+    assert_eq!(store.newest("cursors", "complete_at").await.unwrap(), None, "no row has a value");
+    assert!(store.newest("nowhere", "read_until").await.is_err());
+    assert!(store.newest("cursors", "nothing").await.is_err());
+}
+
 pub async fn guard_on_a_revision<S: StoreUnderTest>() {
     let subject = S::fresh().await;
     let store = subject.store();
     rest(store, "a", Status::Waiting).await;
     let guard = |key, revision| guarded(Guard::Revision { run: id(key), revision });
-    commit(store, guard("a", 1)).await;
+    passes(store, guard("a", 1)).await;
     conflicts(store, guard("a", 0)).await;
     conflicts(store, guard("a", 2)).await;
     conflicts(store, guard("none", 0)).await;
@@ -172,7 +198,7 @@ pub async fn guard_on_no_run<S: StoreUnderTest>() {
     let store = subject.store();
     rest(store, "a", Status::Completed).await;
     conflicts(store, guarded(Guard::NoRun { run: id("a") })).await;
-    commit(store, guarded(Guard::NoRun { run: id("b") })).await;
+    passes(store, guarded(Guard::NoRun { run: id("b") })).await;
 }
 
 pub async fn guard_on_a_row<S: StoreUnderTest>() {
@@ -180,8 +206,8 @@ pub async fn guard_on_a_row<S: StoreUnderTest>() {
     let store = subject.store();
     commit(store, writing(0, [insert("cursors", "a", [("read_until", json!(5))])])).await;
     let guard = |key: &str, expect| guarded(Guard::Row { table: "cursors", key: key.into(), expect });
-    commit(store, guard("a", row([]))).await;
-    commit(store, guard("a", row([("read_until", json!(5)), ("complete_at", Value::Null)]))).await;
+    passes(store, guard("a", row([]))).await;
+    passes(store, guard("a", row([("read_until", json!(5)), ("complete_at", Value::Null)]))).await;
     conflicts(store, guard("a", row([("read_until", json!(5)), ("complete_at", json!(0))]))).await;
     conflicts(store, guard("a", row([("read_until", Value::Null)]))).await;
     conflicts(store, guard("b", row([]))).await;
@@ -193,7 +219,7 @@ pub async fn guard_on_an_absent_row<S: StoreUnderTest>() {
     let store = subject.store();
     commit(store, writing(0, [insert("cursors", "a", [])])).await;
     conflicts(store, guarded(Guard::Absent { table: "cursors", key: "a".into() })).await;
-    commit(store, guarded(Guard::Absent { table: "cursors", key: "A".into() })).await;
+    passes(store, guarded(Guard::Absent { table: "cursors", key: "A".into() })).await;
 }
 
 pub async fn guard_on_fewer_rows<S: StoreUnderTest>() {
@@ -216,7 +242,7 @@ pub async fn guard_on_fewer_rows<S: StoreUnderTest>() {
         (ones(), Some(("complete_at", 21)), 0),
         (row([("complete_at", Value::Null)]), Some(("complete_at", i64::MIN)), 0),
     ] {
-        commit(store, fewer(matching.clone(), at_least, count + 1)).await;
+        passes(store, fewer(matching.clone(), at_least, count + 1)).await;
         conflicts(store, fewer(matching, at_least, count)).await;
     }
 }

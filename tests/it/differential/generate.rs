@@ -57,7 +57,7 @@ impl World {
 
     /// A call that changes nothing.
     pub fn reading(&mut self) -> Operation {
-        match self.dice.between(0, 11) {
+        match self.dice.between(0, 14) {
             0 => Operation::NextDue,
             1 => Operation::Run(self.run_id()),
             2 | 3 => Operation::Runs(self.filter()),
@@ -70,6 +70,9 @@ impl World {
             9 if self.dice.chance(50) => Operation::Seen(self.inbox()),
             9 => Operation::OutboxNext,
             10 => Operation::OutboxDue(self.soon(), self.dice.between(0, 5) as u32),
+            11 => Operation::Newest("cursors", self.dice.pick(&["read_until", "complete_at"])),
+            12 => Operation::Holds(self.guard()),
+            13 => Operation::OutboxTopic(self.topic()),
             _ => Operation::Outbox(self.message_id()),
         }
     }
@@ -92,11 +95,15 @@ impl World {
     }
 
     fn inbox(&mut self) -> String {
-        format!("message-{}", self.dice.between(0, 60))
+        format!("message-{}", self.dice.between(0, 25))
     }
 
     fn message_id(&mut self) -> String {
         format!("event-{}", self.dice.between(0, 80))
+    }
+
+    fn topic(&mut self) -> String {
+        format!("topic-{}", self.dice.between(0, 2))
     }
 
     /// A value of a row that others are likely to have too.
@@ -307,7 +314,7 @@ impl World {
         OutboxMessage {
             id: self.message_id(),
             lane: format!("lane-{}", self.dice.between(0, 1)),
-            topic: "topic".into(),
+            topic: self.topic(),
             slot: self.dice.chance(60).then(|| format!("slot-{}", self.dice.between(0, 3))),
             body: format!("{{\"n\":{}}}", self.dice.between(0, 99)),
             expires_at: self.dice.chance(40).then(|| self.soon()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bondflow::engine::store::{Commit, CommitError, Delivery, OutboxEntry, OutboxState, RunFilter};
+use bondflow::engine::store::{Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, RunFilter};
 use bondflow::engine::{Run, RunId, Store, Timestamp};
 use bondflow::store::memory::Dump;
 use serde::Serialize;
@@ -41,9 +41,13 @@ pub enum Operation {
     History(RunId),
     Row(&'static str, String),
     Rows(&'static str, &'static str, Value),
+    /// The greatest value of a column of a table; which row has it is open when several do.
+    Newest(&'static str, &'static str),
+    Holds(Guard),
     Seen(String),
     OutboxDue(Timestamp, u32),
     OutboxNext,
+    OutboxTopic(String),
     Outbox(String),
 }
 
@@ -97,9 +101,14 @@ impl Operation {
             Self::History(run) => json!(store.history(number(&run)).await.unwrap()),
             Self::Row(table, key) => json!(store.row(table, &key).await.unwrap()),
             Self::Rows(table, column, value) => json!(store.rows(table, column, &value).await.unwrap()),
+            Self::Newest(table, column) => {
+                json!(store.newest(table, column).await.unwrap().map(|row| row[column].clone()))
+            }
+            Self::Holds(guard) => json!(store.holds(&guard).await.unwrap()),
             Self::Seen(id) => json!(store.seen(&id).await.unwrap()),
             Self::OutboxDue(now, limit) => messages(store.outbox_due(now, limit).await.unwrap()),
             Self::OutboxNext => json!(store.outbox_next().await.unwrap()),
+            Self::OutboxTopic(topic) => messages(store.outbox_topic(&topic).await.unwrap().into_iter().collect()),
             Self::Outbox(id) => messages(store.outbox(&id).await.unwrap().into_iter().collect()),
         }
     }

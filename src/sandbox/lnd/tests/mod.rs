@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicI64;
 use tempfile::TempDir;
 use tonic_lnd::Client;
 use tonic_lnd::invoicesrpc::{
-    AddHoldInvoiceRequest, CancelInvoiceMsg, LookupInvoiceMsg, SettleInvoiceMsg,
-    SubscribeSingleInvoiceRequest, lookup_invoice_msg::InvoiceRef,
+    AddHoldInvoiceRequest, CancelInvoiceMsg, LookupInvoiceMsg, SettleInvoiceMsg, SubscribeSingleInvoiceRequest,
+    lookup_invoice_msg::InvoiceRef,
 };
 use tonic_lnd::lnrpc::invoice::InvoiceState;
 use tonic_lnd::lnrpc::payment::PaymentStatus;
@@ -41,18 +41,13 @@ struct Bench {
 
 fn options(folder: &TempDir, clock: &Arc<AtomicI64>) -> StandInOptions {
     let clock = clock.clone();
-    StandInOptions::new(
-        folder.path(),
-        Arc::new(move || clock.load(Ordering::SeqCst)),
-    )
+    StandInOptions::new(folder.path(), Arc::new(move || clock.load(Ordering::SeqCst)))
 }
 
 async fn connect(lnd: &StandIn, macaroon: PathBuf) -> Client {
     // A second installation is refused, and the first one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tonic_lnd::connect(lnd.address(), lnd.cert_path(), macaroon)
-        .await
-        .unwrap()
+    tonic_lnd::connect(lnd.address(), lnd.cert_path(), macaroon).await.unwrap()
 }
 
 impl Bench {
@@ -67,13 +62,7 @@ impl Bench {
         let lnd = StandIn::start(options).await.unwrap();
         let client = connect(&lnd, lnd.macaroon_path()).await;
         let payee = Payee::of(&lnd.node, "bob");
-        Self {
-            lnd,
-            clock,
-            folder,
-            client,
-            payee,
-        }
+        Self { lnd, clock, folder, client, payee }
     }
 
     async fn client_with(&self, macaroon: &Macaroon) -> Client {
@@ -88,53 +77,24 @@ impl Bench {
 
     async fn add_hold(&mut self, preimage: [u8; 32]) -> Result<[u8; 32], tonic::Status> {
         let hash = Hash32::of(&preimage).0;
-        let request = AddHoldInvoiceRequest {
-            hash: hash.to_vec(),
-            value: 1000,
-            ..Default::default()
-        };
-        self.client
-            .invoices()
-            .add_hold_invoice(request)
-            .await
-            .map(|_| hash)
+        let request = AddHoldInvoiceRequest { hash: hash.to_vec(), value: 1000, ..Default::default() };
+        self.client.invoices().add_hold_invoice(request).await.map(|_| hash)
     }
 
     async fn settle(&mut self, preimage: &[u8]) -> Result<(), tonic::Status> {
-        let request = SettleInvoiceMsg {
-            preimage: preimage.to_vec(),
-        };
-        self.client
-            .invoices()
-            .settle_invoice(request)
-            .await
-            .map(drop)
+        let request = SettleInvoiceMsg { preimage: preimage.to_vec() };
+        self.client.invoices().settle_invoice(request).await.map(drop)
     }
 
     async fn cancel(&mut self, hash: &[u8]) -> Result<(), tonic::Status> {
-        let request = CancelInvoiceMsg {
-            payment_hash: hash.to_vec(),
-        };
-        self.client
-            .invoices()
-            .cancel_invoice(request)
-            .await
-            .map(drop)
+        let request = CancelInvoiceMsg { payment_hash: hash.to_vec() };
+        self.client.invoices().cancel_invoice(request).await.map(drop)
     }
 
     async fn lookup(&mut self, hash: [u8; 32]) -> Result<InvoiceState, tonic::Status> {
         let invoice_ref = Some(InvoiceRef::PaymentHash(hash.to_vec()));
-        let request = LookupInvoiceMsg {
-            invoice_ref,
-            ..Default::default()
-        };
-        Ok(self
-            .client
-            .invoices()
-            .lookup_invoice_v2(request)
-            .await?
-            .into_inner()
-            .state())
+        let request = LookupInvoiceMsg { invoice_ref, ..Default::default() };
+        Ok(self.client.invoices().lookup_invoice_v2(request).await?.into_inner().state())
     }
 
     /// An invoice of the payee, with its hash.
@@ -148,16 +108,8 @@ impl Bench {
         self.send_as(request(bolt11)).await
     }
 
-    async fn send_as(
-        &mut self,
-        request: SendPaymentRequest,
-    ) -> Result<Streaming<Payment>, tonic::Status> {
-        Ok(self
-            .client
-            .router()
-            .send_payment_v2(request)
-            .await?
-            .into_inner())
+    async fn send_as(&mut self, request: SendPaymentRequest) -> Result<Streaming<Payment>, tonic::Status> {
+        Ok(self.client.router().send_payment_v2(request).await?.into_inner())
     }
 
     async fn refusal(&mut self, request: SendPaymentRequest) -> (Code, String) {
@@ -171,27 +123,13 @@ impl Bench {
     }
 
     async fn track(&mut self, hash: &[u8]) -> Result<Streaming<Payment>, tonic::Status> {
-        let request = TrackPaymentRequest {
-            payment_hash: hash.to_vec(),
-            no_inflight_updates: false,
-        };
-        Ok(self
-            .client
-            .router()
-            .track_payment_v2(request)
-            .await?
-            .into_inner())
+        let request = TrackPaymentRequest { payment_hash: hash.to_vec(), no_inflight_updates: false };
+        Ok(self.client.router().track_payment_v2(request).await?.into_inner())
     }
 
     /// How lnd shows the payment now.
     async fn shown(&mut self, hash: [u8; 32]) -> Payment {
-        self.track(&hash)
-            .await
-            .unwrap()
-            .message()
-            .await
-            .unwrap()
-            .unwrap()
+        self.track(&hash).await.unwrap().message().await.unwrap().unwrap()
     }
 }
 

@@ -1,8 +1,12 @@
 //! The stores that are tested.
 
+mod tables;
+
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
 use bondflow::store::memory::{Dump, MemoryStore};
+use bondflow::store::sqlite::{OpenMode, SqliteStore};
+use tempfile::TempDir;
 
 /// A store with a place that outlives it.
 pub trait StoreUnderTest: Sized {
@@ -34,5 +38,39 @@ impl StoreUnderTest for Memory {
 
     async fn dump(&self) -> Dump {
         self.0.snapshot().dump()
+    }
+}
+
+/// SQLite, on a file in a folder that is removed afterwards.
+pub struct Sqlite {
+    store: SqliteStore,
+    folder: TempDir,
+}
+
+const FILE: &str = "test.db";
+
+impl Sqlite {
+    async fn open(folder: TempDir) -> Self {
+        let store = SqliteStore::open(&folder.path().join(FILE), TABLES, OpenMode::Daemon).await.unwrap();
+        Self { store, folder }
+    }
+}
+
+impl StoreUnderTest for Sqlite {
+    async fn fresh() -> Self {
+        Self::open(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn reopen(self) -> Self {
+        self.store.close().await;
+        Self::open(self.folder).await
+    }
+
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    async fn dump(&self) -> Dump {
+        tables::dump(&self.folder.path().join(FILE)).await
     }
 }

@@ -1,0 +1,74 @@
+//! The node's info event: at start, after a reload, and on a schedule.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use cron::Schedule;
+use tokio::sync::{Notify, watch};
+use tracing::warn;
+
+use crate::engine::{Clock, Effects, Engine, Timestamp};
+use crate::lnd;
+use crate::payout::messages::{InfoFacts, Outgoing};
+use crate::payout::ports::Lightning;
+
+use super::AppError;
+
+/// What the part needs.
+pub(super) struct Info {
+    pub(super) engine: Engine,
+    pub(super) lnd: lnd::Node,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) schedule: Schedule,
+    pub(super) announce: Arc<Notify>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// How soon the event is tried again when lnd or the database is away.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Publishes until `stop` turns true.
+pub(super) async fn run(mut info: Info) -> Result<(), AppError> {
+    loop {
+        let now = info.clock.now();
+        let next = match publish(&info).await {
+            Ok(()) => next_after(&info.schedule, now),
+            Err(reason) => {
+                warn!("the info event waits: {reason}");
+                Some(now.after(AGAIN))
+            }
+        };
+        let timer = async {
+            match next {
+                Some(at) => {
+                    while info.clock.now() < at {
+                        info.clock.sleep_until(at).await;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = timer => {}
+            () = info.announce.notified() => {}
+            _ = info.stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+}
+
+async fn publish(info: &Info) -> Result<(), String> {
+    let node = info.lnd.info().await.map_err(|error| error.to_string())?;
+    let facts = InfoFacts {
+        lnd_version: node.version,
+        lnd_node_pubkey: node.identity,
+        lnd_node_alias: node.alias,
+        lnd_networks: node.network,
+    };
+    let effects = Effects { drafts: vec![Outgoing::Info(facts).draft("info event")], ..Effects::default() };
+    info.engine.submit(effects, None).await.map(drop).map_err(|error| error.to_string())
+}
+
+fn next_after(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
+    let next = schedule.after(&DateTime::from_timestamp_millis(now.millis())?).next()?;
+    Some(Timestamp(next.timestamp_millis()))
+}

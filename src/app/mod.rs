@@ -1,0 +1,349 @@
+//! The composition root: makes a daemon of settings, adapters, engine and payout.
+
+mod chain;
+mod facts;
+mod inbound;
+mod info;
+mod lightning;
+mod terms;
+
+pub use terms::KnownNode;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nostr_sdk::Keys;
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::{Change, Settings};
+use crate::engine::{
+    Alarms, Clock, Commit, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp,
+};
+use crate::import::BEGUN_FACT;
+use crate::lnd;
+use crate::nostr::health;
+use crate::nostr::relays::{BadRelays, Patience, Relays, name};
+use crate::nostr::seal::NostrSealer;
+use crate::nostr::wire::{BondTerms, Profile};
+use crate::payout::books::upsert;
+use crate::payout::tables::{CURSORS, TABLES, USERS};
+use crate::payout::{Intake, Terms, Workflows, World};
+use crate::store::sqlite::{OpenError, OpenMode, SqliteStore};
+use crate::store::wake::{WakeListener, socket_beside};
+
+use inbound::{Attended, Listener};
+
+/// Why a daemon does not start, or stopped. One line each; it says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The database can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database can't be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database did not take what a start writes.
+    #[error("the database did not take what a start writes: {0}")]
+    Commit(#[from] CommitError),
+    /// A store that this build does not have.
+    #[error("`database.url`: this build keeps its data in SQLite only (sqlite://FILE)")]
+    NoPostgres,
+    /// A setting that only shows to be wrong in use.
+    #[error("{0}")]
+    Setting(String),
+    /// The relays can't be used.
+    #[error("`nostr.relays`: {0}")]
+    Relays(#[from] BadRelays),
+    /// Another node's database.
+    #[error("this database belongs to the node {database}, the settings are of {settings}: each node has its own")]
+    OtherNode {
+        /// The key that the database belongs to, hex.
+        database: String,
+        /// The key of the settings, hex.
+        settings: String,
+    },
+    /// Another daemon on the key.
+    #[error(transparent)]
+    OtherDaemon(#[from] health::OtherDaemon),
+    /// lnd is another than the one that holds the open bonds.
+    #[error(transparent)]
+    OtherLnd(#[from] lightning::OtherLnd),
+    /// Runs of another version.
+    #[error(transparent)]
+    Upgrade(#[from] crate::engine::UpgradeError),
+    /// A definition and its Rust side differ.
+    #[error(transparent)]
+    Definition(#[from] crate::engine::DefinitionError),
+    /// A part of the daemon has stopped of a defect.
+    #[error("a part of the daemon has stopped: {0}")]
+    Part(String),
+}
+
+/// A daemon at work.
+pub struct Daemon {
+    file: Arc<SqliteStore>,
+    clock: Arc<dyn Clock>,
+    alarms: Alarms,
+    settings: Settings,
+    keys: Keys,
+    known: watch::Sender<Option<KnownNode>>,
+    terms: watch::Sender<Arc<Terms>>,
+    profile: watch::Sender<Profile>,
+    announce: Arc<Notify>,
+    stop: watch::Sender<bool>,
+    wake: Option<WakeListener>,
+    parts: JoinSet<Result<(), AppError>>,
+}
+
+impl Daemon {
+    /// Starts a daemon. It returns once it works; while lnd was never seen it waits for it, since
+    /// nothing can be decided before its network and key are known.
+    ///
+    /// # Errors
+    /// When it can't, or must not, start.
+    pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let keys = Keys::parse(settings.nostr.nsec_privkey.expose())
+            .map_err(|_| AppError::Setting("`nostr.nsec_privkey` is no private key".to_owned()))?;
+        let path = settings.database.url.file().ok_or(AppError::NoPostgres)?;
+        let file = Arc::new(SqliteStore::open(&path, TABLES, OpenMode::Daemon).await?);
+        let store: Arc<dyn Store> = Arc::clone(&file) as Arc<dyn Store>;
+        let node_key = keys.public_key().to_hex();
+        let begun = own_database(store.as_ref(), clock.now(), &node_key).await?;
+        upsert_solvers(store.as_ref(), clock.now(), &settings).await?;
+
+        let alarms = Alarms::default();
+        let lnd = lnd::Node::new(
+            &settings.lightning.lnd_grpc_host,
+            settings.lightning.lnd_cert_file.clone(),
+            settings.lightning.lnd_macaroon_file.clone(),
+        )
+        .map_err(|error| AppError::Setting(format!("`lightning.lnd_grpc_host`: {error}")))?;
+        let remembered = facts::known_node(store.as_ref()).await?;
+        let met = remembered.is_none();
+        let known = match remembered {
+            Some(known) => known,
+            None => {
+                info!("waiting for lnd, which this installation has never seen");
+                lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings).await?
+            }
+        };
+        let terms = watch::Sender::new(Arc::new(terms::terms(&settings, &known, node_key).map_err(AppError::Setting)?));
+        let profile = watch::Sender::new(profile_of(&settings, &known));
+
+        let urls: Vec<String> = settings.nostr.relays.iter().map(ToString::to_string).collect();
+        if let Some(other) = health::other_daemon(&urls, keys.public_key(), clock.now()).await {
+            return Err(other.into());
+        }
+        let cursors = read_cursors(store.as_ref(), &settings).await?;
+        let (relays, received) =
+            Relays::connect(&urls, &keys, Arc::clone(&clock), &cursors, begun, Patience::default())?;
+        let relays = Arc::new(relays);
+        let attended = Attended::new(Arc::clone(&relays), Arc::clone(&clock));
+        let world = World {
+            store: Arc::clone(&store),
+            lightning: Arc::new(lnd.clone()),
+            attendance: Arc::new(attended.clone()),
+            terms: terms.subscribe(),
+        };
+        let workflows = Workflows::bind(&world)?;
+        let registry = workflows.registry();
+        registry.check(store.as_ref()).await?;
+        let engine = Engine::new(Parts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            registry,
+            sealer: Arc::new(NostrSealer::new(keys.clone(), profile.subscribe())),
+            alarms: alarms.clone(),
+            owner: uuid::Uuid::new_v4().to_string(),
+            options: Options {
+                lease: Duration::from_secs(u64::from(settings.engine.lease_seconds)),
+                workers: settings.engine.workers,
+            },
+        });
+
+        let mut daemon = Self {
+            file,
+            clock: Arc::clone(&clock),
+            alarms,
+            keys: keys.clone(),
+            known: watch::Sender::new(Some(known)),
+            terms,
+            profile,
+            announce: Arc::new(Notify::new()),
+            stop: watch::Sender::new(false),
+            wake: None,
+            parts: JoinSet::new(),
+            settings,
+        };
+        let hurry = Arc::new(Notify::new());
+        let intake = Intake::new(world, engine.clone(), workflows);
+        let listener = Listener::new(intake, Arc::clone(&clock), keys, daemon.profile.subscribe(), begun);
+        let stop = daemon.stop.clone();
+        let publisher = Arc::new(inbound::Outward(relays));
+        let courier = Courier::new(Arc::clone(&store), Arc::clone(&clock), publisher, Arc::clone(&hurry));
+        let courier_stop = stop.subscribe();
+        daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
+        daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
+        daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met));
+        daemon.parts.spawn(chain::run(chain::Chain {
+            store: Arc::clone(&store),
+            lnd: Arc::new(lnd.clone()),
+            clock: Arc::clone(&clock),
+            alarms: daemon.alarms.clone(),
+            stop: stop.subscribe(),
+        }));
+        daemon.parts.spawn(info::run(info::Info {
+            engine,
+            lnd,
+            clock,
+            schedule: daemon.settings.schedules.info_event.clone(),
+            announce: Arc::clone(&daemon.announce),
+            stop: stop.subscribe(),
+        }));
+        let woken = store;
+        match WakeListener::listen(&socket_beside(&path), move || woken.announce()) {
+            Ok(listener) => daemon.wake = Some(listener),
+            Err(error) => warn!("requests of workflowctl are seen late, its socket can't be made: {error}"),
+        }
+        Ok(daemon)
+    }
+
+    /// The engine, which spends: it begins once it is sure whose lnd this is.
+    fn spend(
+        &self,
+        engine: Engine,
+        lnd: lnd::Node,
+        met: bool,
+    ) -> impl Future<Output = Result<(), AppError>> + Send + 'static {
+        let (store, clock, settings) = (self.store(), Arc::clone(&self.clock), self.settings.clone());
+        let (mut stop, known) = (self.stop.subscribe(), self.known.clone());
+        async move {
+            if !met {
+                let found = tokio::select! {
+                    found = lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings) => found?,
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                };
+                known.send_replace(Some(found));
+            }
+            Ok(engine.run(stop).await?)
+        }
+    }
+
+    /// The alarms that were raised since the start.
+    pub const fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// The database.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.file) as Arc<dyn Store>
+    }
+
+    /// Takes new settings over, and says what has changed; keys that need a restart keep their
+    /// old values until then.
+    ///
+    /// # Errors
+    /// When the new settings can't be used: nothing has changed then.
+    pub fn reload(&mut self, new: Settings) -> Result<Vec<Change>, AppError> {
+        let changes = self.settings.diff(&new);
+        if let Some(known) = self.known.borrow().clone() {
+            let terms = terms::terms(&new, &known, self.keys.public_key().to_hex()).map_err(AppError::Setting)?;
+            self.terms.send_replace(Arc::new(terms));
+            self.profile.send_replace(profile_of(&new, &known));
+        }
+        self.settings = new;
+        self.announce.notify_one();
+        Ok(changes)
+    }
+
+    /// Resolves when a part has stopped without being asked to.
+    pub async fn failed(&mut self) -> AppError {
+        match self.parts.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) => AppError::Part("it ended".to_owned()),
+            Some(Err(error)) => AppError::Part(error.to_string()),
+            None => AppError::Part("none is left".to_owned()),
+        }
+    }
+
+    /// Finishes what is under way and stops. What is not finished goes on at the next start.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.parts.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!("while stopping: {error}"),
+                Err(error) => warn!("while stopping: {error}"),
+            }
+        }
+        self.wake = None;
+        self.file.close().await;
+    }
+}
+
+/// Makes the database this node's own, or refuses another's; says since when it has been.
+async fn own_database(store: &dyn Store, now: Timestamp, node_key: &str) -> Result<Timestamp, AppError> {
+    match facts::read(store, facts::NODE_KEY).await? {
+        Some(owner) if owner != node_key => {
+            return Err(AppError::OtherNode { database: owner, settings: node_key.to_owned() });
+        }
+        Some(_) => {}
+        None => facts::write(store, now, facts::NODE_KEY, node_key).await?,
+    }
+    let begun = facts::read(store, BEGUN_FACT).await?.and_then(|text| text.parse().ok());
+    match begun {
+        Some(begun) => Ok(Timestamp::from_secs(begun)),
+        None => {
+            facts::write(store, now, BEGUN_FACT, &now.secs().to_string()).await?;
+            Ok(Timestamp::from_secs(now.secs()))
+        }
+    }
+}
+
+/// Solvers of the settings may rule; who is taken out of the settings keeps what he has.
+async fn upsert_solvers(store: &dyn Store, at: Timestamp, settings: &Settings) -> Result<(), CommitError> {
+    let rows = settings
+        .mostro
+        .solvers
+        .iter()
+        .map(|solver| upsert(USERS, &solver.to_hex(), json!({ "is_solver": 1, "category": 2 })))
+        .collect();
+    store.commit(Commit { at, rows, ..Commit::default() }).await.map(drop)
+}
+
+/// How far each relay has been read, by its normal name.
+async fn read_cursors(store: &dyn Store, settings: &Settings) -> Result<HashMap<String, Timestamp>, AppError> {
+    let mut cursors = HashMap::new();
+    for url in &settings.nostr.relays {
+        let relay = name(url.as_str())?;
+        let row = store.row(CURSORS.name, &relay).await?;
+        if let Some(until) = row.and_then(|row| row.get("read_until")?.as_i64()) {
+            cursors.insert(relay, Timestamp::from_secs(until));
+        }
+    }
+    Ok(cursors)
+}
+
+fn profile_of(settings: &Settings, known: &KnownNode) -> Profile {
+    let bond = &settings.anti_abuse_bond;
+    Profile {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: settings.mostro.name.clone(),
+        network: known.network.clone(),
+        pow: settings.mostro.pow,
+        pow_first_contact: settings.mostro.pow_first_contact,
+        bonds: bond.enabled.then(|| BondTerms {
+            apply_to: bond.apply_to.as_str().to_owned(),
+            amount_pct: bond.amount_pct.to_string(),
+            base_amount_sats: bond.base_amount_sats,
+            slash_on_waiting_timeout: bond.slash_on_waiting_timeout,
+            slash_node_share_pct: bond.slash_node_share_pct.to_string(),
+            payout_claim_window_days: bond.payout_claim_window_days,
+        }),
+    }
+}

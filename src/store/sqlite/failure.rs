@@ -1,0 +1,60 @@
+//! What an error of the database means for what was to be written.
+
+use sqlx::Error;
+
+use crate::engine::{CommitError, StoreError};
+
+// SQLite's primary result codes, https://www.sqlite.org/rescode.html.
+pub(super) const BUSY: i32 = 5;
+pub(super) const DAMAGED: i32 = 11;
+pub(super) const FULL: i32 = 13;
+pub(super) const NOT_A_DATABASE: i32 = 26;
+
+/// The codes by which SQLite refuses what a statement says and not to work at all: ERROR, TOOBIG,
+/// CONSTRAINT, MISMATCH, RANGE.
+const REFUSED: [i32; 5] = [1, 18, 19, 20, 25];
+
+/// Why a transaction was not made.
+#[derive(Debug, Clone)]
+pub(super) enum Failure {
+    /// Nothing was written: the database won't have what was to be written.
+    Refused(String),
+    /// Nothing was written: the database can't write.
+    Unavailable(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+impl Failure {
+    /// Of an error before the transaction was to be committed.
+    pub(super) fn before_commit(error: &Error) -> Self {
+        match code(error) {
+            Some(code) if REFUSED.contains(&code) => Self::Refused(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// SQLite's primary result code.
+pub(super) fn code(error: &Error) -> Option<i32> {
+    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+impl From<Failure> for CommitError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(why) => Self::Conflict(why),
+            Failure::Unavailable(why) => Self::Unavailable(why),
+            Failure::Unknown(why) => Self::Unknown(why),
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(why) | Failure::Unavailable(why) | Failure::Unknown(why) => Self(why),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The store on SQLite: one file, one daemon.
+//!
+//! | | |
+//! |---|---|
+//! | `open` | who may open which file, and its schema |
+//! | `writer` | the one task that writes: group commit, and what became of a COMMIT without an answer |
+//! | `admission` | which commits may be written together |
+//! | `batch`, `checks` | a transaction's commits: first the checks, then a statement for each kind of write |
+//! | `upkeep` | leases, wake-ups, deliveries |
+//! | `sql`, `read` | the statements, and what their rows mean |
+//!
+//! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
+//! power cut. Readers have connections of their own and never wait for the writer.
+
+mod admission;
+mod batch;
+mod checks;
+mod failure;
+mod open;
+mod read;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
+use sqlx::{Error, QueryBuilder, Sqlite, SqlitePool};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::rows::knows;
+use crate::engine::store::{
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+};
+use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
+pub use open::{OpenError, OpenMode, daemon_lives};
+use sql::{OwnTable, OwnTables};
+use upkeep::{Answer, Upkeep};
+use writer::{Asked, Counters, Request, Writer};
+
+/// How many changes a slow listener may lag behind before it is told that it missed some.
+const CHANGES_KEPT: usize = 256;
+
+/// How many connections read side by side.
+const READERS: u32 = 4;
+
+/// A database file, open. Ends in good order with [`SqliteStore::close`]; when it is dropped
+/// instead, what was asked for is still written, by a task that nobody waits for.
+pub struct SqliteStore {
+    queue: mpsc::UnboundedSender<Request>,
+    readers: SqlitePool,
+    tables: Arc<OwnTables>,
+    changes: broadcast::Sender<Change>,
+    counters: Arc<Counters>,
+}
+
+/// Counts since the store was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Transactions that wrote something: each one is one sync of the disk.
+    pub batches: u64,
+    /// Requests (commits, claims, renewals, …) that were in them.
+    pub requests: u64,
+    /// Requests in the last of them.
+    pub last_batch: u64,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`. `tables` are the workflow's own tables.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the file is then as it was.
+    pub async fn open(path: &Path, tables: &'static [Table], mode: OpenMode) -> Result<Self, OpenError> {
+        Self::open_within(path, tables, mode, open::BUSY).await
+    }
+
+    async fn open_within(
+        path: &Path,
+        tables: &'static [Table],
+        mode: OpenMode,
+        busy: Duration,
+    ) -> Result<Self, OpenError> {
+        let (store, writer, requests) = Self::parts(path, tables, mode, busy).await?;
+        tokio::spawn(writer.run(requests));
+        Ok(store)
+    }
+
+    /// The store, and its writer before it has begun.
+    async fn parts(
+        path: &Path,
+        tables: &'static [Table],
+        mode: OpenMode,
+        busy: Duration,
+    ) -> Result<(Self, Writer, mpsc::UnboundedReceiver<Request>), OpenError> {
+        let opened = open::open(path, mode, busy).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(open::read_only(&opened.options));
+        let (queue, requests) = mpsc::unbounded_channel();
+        let store = Self {
+            queue,
+            readers,
+            tables: Arc::new(OwnTables::new(tables)),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+            counters: Arc::default(),
+        };
+        let writer =
+            Writer::new(opened, Arc::clone(&store.tables), store.changes.clone(), Arc::clone(&store.counters)).await;
+        let writer = writer.map_err(|error| open::refused(path, &error))?;
+        Ok((store, writer, requests))
+    }
+
+    /// Writes what was asked for, closes the file and lets go of the lock. Later calls fail.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.queue.send(Request::Close(reply)).is_ok() {
+            // An error means that the writer is gone already.
+            let _ = closed.await;
+        }
+        self.readers.close().await;
+    }
+
+    /// What the writer has done so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            batches: self.counters.batches.load(Ordering::Relaxed),
+            requests: self.counters.requests.load(Ordering::Relaxed),
+            last_batch: self.counters.last.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn upkeep(&self, what: Upkeep) -> Result<Answer, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let closed = || StoreError("the store is closed".into());
+        self.queue.send(Request::Upkeep(Asked { what, reply })).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    fn own(&self, table: &str) -> Result<&OwnTable, StoreError> {
+        self.tables.get(table).ok_or_else(|| StoreError(format!("no table {table}")))
+    }
+}
+
+fn unread(error: Error) -> StoreError {
+    StoreError(error.to_string())
+}
+
+fn each<T>(rows: Vec<SqliteRow>, read: impl Fn(&SqliteRow) -> Result<T, Error>) -> Result<Vec<T>, StoreError> {
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(unread)
+}
+
+fn at_most_one<T>(
+    row: Option<SqliteRow>,
+    read: impl Fn(&SqliteRow) -> Result<T, Error>,
+) -> Result<Option<T>, StoreError> {
+    row.as_ref().map(read).transpose().map_err(unread)
+}
+
+fn filtered(filter: &RunFilter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(sql::RUNS);
+    let open = filter.open || filter.status.is_some_and(|status| !status.is_final());
+    query.push(if open { " INDEXED BY runs_open WHERE " } else { " WHERE " });
+    query.push(if open { sql::OPEN } else { "true" });
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    for (column, value) in [("step", &filter.step), ("workflow", &filter.workflow), ("key", &filter.key)] {
+        if let Some(value) = value {
+            query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
+        }
+    }
+    if let Some(prefix) = &filter.prefix {
+        let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
+        query.push(" AND (substr(id, 1, ").push_bind(length).push(") = ").push_bind(prefix.clone());
+        query.push(" OR substr(key, 1, ").push_bind(length).push(") = ").push_bind(prefix.clone()).push(")");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND created_at >= ").push_bind(since.millis());
+    }
+    query.push(" ORDER BY seq DESC");
+    if let Some(limit) = filter.limit {
+        query.push(" LIMIT ").push_bind(limit);
+    }
+    query
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked { what: Box::new(commit), reply };
+        if self.queue.send(Request::Commit(asked)).is_err() {
+            return Err(CommitError::Unavailable("the store is closed".into()));
+        }
+        answer.await.unwrap_or_else(|_| Err(CommitError::Unknown("the writer has ended".into())))
+    }
+
+    async fn claim(&self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Run>, StoreError> {
+        match self.upkeep(Upkeep::Claim { owner: owner.to_owned(), now, until, limit }).await? {
+            Answer::Claimed(runs) => Ok(runs),
+            Answer::Count(_) => Ok(Vec::new()),
+        }
+    }
+
+    async fn renew(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
+        self.upkeep(Upkeep::Renew { owner: owner.to_owned(), now, until }).await.map(drop)
+    }
+
+    async fn release_others(&self, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
+        match self.upkeep(Upkeep::ReleaseOthers { owner: owner.to_owned(), now }).await? {
+            Answer::Count(count) => Ok(count),
+            Answer::Claimed(_) => Ok(0),
+        }
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let next: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE).fetch_one(&self.readers).await.map_err(unread)?;
+        Ok(next.map(Timestamp))
+    }
+
+    async fn wake(&self, run: i64, at: Timestamp) -> Result<(), StoreError> {
+        self.upkeep(Upkeep::Wake { run, at }).await.map(drop)
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<Run>, StoreError> {
+        let row = sqlx::query(sql::RUN).bind(&id.0).fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, read::run)
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        each(filtered(filter).build().fetch_all(&self.readers).await.map_err(unread)?, read::run)
+    }
+
+    async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
+        each(sqlx::query(sql::PINS).fetch_all(&self.readers).await.map_err(unread)?, read::pin)
+    }
+
+    async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
+        each(sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers).await.map_err(unread)?, read::signal)
+    }
+
+    async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {
+        each(sqlx::query(sql::HISTORY_OF).bind(run).fetch_all(&self.readers).await.map_err(unread)?, read::history)
+    }
+
+    async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, StoreError> {
+        let own = self.own(table)?;
+        let query = sqlx::query(own.read.clone()).bind(batch::json(&[key]));
+        let row = query.fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, |row| read::own(own.table, row))
+    }
+
+    async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError> {
+        let own = self.own(table)?;
+        if !knows(own.table, column) {
+            return Err(StoreError(format!("{table} has no column {column}")));
+        }
+        let mut query = sqlx::query(own.having(column, value.is_null()));
+        if !value.is_null() {
+            query = read::bind(query, value);
+        }
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| read::own(own.table, row))
+    }
+
+    async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {
+        let own = self.own(table)?;
+        if !knows(own.table, column) {
+            return Err(StoreError(format!("{table} has no column {column}")));
+        }
+        let row = sqlx::query(own.newest(column)).fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, |row| read::own(own.table, row))
+    }
+
+    async fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
+        let commit = Commit { guards: vec![guard.clone()], ..Commit::default() };
+        let mut db = self.readers.acquire().await.map_err(unread)?;
+        let mut found = checks::find_runs(&mut db, &[&commit]).await.map_err(unread)?;
+        checks::find_rest(&mut db, &self.tables, &[&commit], &[true], &mut found).await.map_err(unread)?;
+        let checked = checks::check(&mut db, &self.tables, &commit, &found).await.map_err(unread)?;
+        Ok(checked.is_ok())
+    }
+
+    async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {
+        sqlx::query_scalar(sql::WAS_SEEN).bind(inbox).fetch_one(&self.readers).await.map_err(unread)
+    }
+
+    async fn outbox_due(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        let query = sqlx::query(sql::OUTBOX_DUE).bind(now.millis()).bind(limit);
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, read::outbox)
+    }
+
+    async fn outbox_next(&self) -> Result<Option<Timestamp>, StoreError> {
+        let next: Option<i64> = sqlx::query_scalar(sql::OUTBOX_NEXT).fetch_one(&self.readers).await.map_err(unread)?;
+        Ok(next.map(Timestamp))
+    }
+
+    async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
+        self.upkeep(Upkeep::Deliver(deliveries)).await.map(drop)
+    }
+
+    async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {
+        let row = sqlx::query(sql::OUTBOX_TOPIC).bind(topic).fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, read::outbox)
+    }
+
+    async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
+        let row = sqlx::query(sql::OUTBOX).bind(id).fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, read::outbox)
+    }
+
+    fn announce(&self) {
+        // Nobody listening is no failure.
+        let _ = self.changes.send(Change::Runs);
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+}

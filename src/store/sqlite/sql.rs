@@ -1,0 +1,299 @@
+//! The statements. A statement that writes takes one JSON list of what it is to write, so that
+//! its text is constant and its cost is that of one call, however many commits are in a batch.
+//! Lists of objects are read by `jsonb_each`, which does not make text of each object again
+//! wherever one of its fields is read (SQLite 3.51; the one that sqlx brings along is).
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::engine::store::{Row, Table};
+
+/// The statuses of a run that has ended. `runs_open` is an index over all other runs, which
+/// SQLite uses where a query has this very condition.
+macro_rules! open {
+    () => {
+        "status NOT IN ('completed', 'failed', 'canceled')"
+    };
+}
+
+macro_rules! run_columns {
+    () => {
+        "seq, id, workflow, version, hash, key, status, step, attempt, state, revision, token, owner, due_at, \
+         signals, heard, error, created_at, updated_at"
+    };
+}
+
+macro_rules! outbox_columns {
+    () => {
+        "seq, id, lane, topic, slot, body, expires_at, state, attempts, due_at, created_at"
+    };
+}
+
+pub(super) const OPEN: &str = open!();
+
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(super) const COMMIT: &str = "COMMIT";
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+
+/// Counts a transaction; alone it also tells how many there were.
+pub(super) const COUNT: &str = "UPDATE journal SET batch = batch + 1 RETURNING batch";
+pub(super) const COUNTED: &str = "SELECT batch FROM journal";
+pub(super) const DATA_VERSION: &str = "PRAGMA data_version";
+
+/// A run's step. What is to be true of the run is checked by the statement that writes it.
+macro_rules! step {
+    ($lease:literal) => {
+        concat!(
+            "
+UPDATE runs SET
+  revision   = runs.revision + 1,
+  status     = new.value ->> '$.status',
+  step       = new.value ->> '$.step',
+  attempt    = new.value ->> '$.attempt',
+  state      = coalesce(new.value ->> '$.state', runs.state),
+  error      = new.value ->> '$.error',
+  heard      = runs.heard + new.value ->> '$.taken',",
+            $lease,
+            "
+  updated_at = new.value ->> '$.at'
+FROM jsonb_each(?1) AS new
+WHERE runs.seq = new.value ->> '$.seq'
+  AND runs.revision = new.value ->> '$.revision'
+  AND runs.token = new.value ->> '$.token'
+  AND runs.signals = coalesce(new.value ->> '$.mailbox', runs.signals)
+RETURNING seq, signals, due_at"
+        )
+    };
+}
+
+/// Steps of runs that go on under their leases: two indexes have nothing to do with them.
+pub(super) const STEP_ON: &str = step!("");
+/// Steps of runs that are let go or end.
+pub(super) const STEP_OFF: &str = step!(
+    "
+  owner      = CASE WHEN new.value ->> '$.keep' THEN runs.owner END,
+  due_at     = CASE WHEN new.value ->> '$.ends' THEN NULL
+                    WHEN runs.signals > new.value ->> '$.known' THEN new.value ->> '$.at'
+                    ELSE new.value ->> '$.due' END,"
+);
+
+pub(super) const HISTORY: &str = "
+INSERT INTO history (run, revision, step, attempt, outcome, target, status, detail, at)
+SELECT value ->> '$.seq', value ->> '$.revision' + 1, value ->> '$.from', value ->> '$.tried', value ->> '$.outcome',
+       value ->> '$.to', value ->> '$.became', value ->> '$.detail', value ->> '$.when'
+FROM jsonb_each(?1)";
+
+/// Of `[run, number, revision]`.
+pub(super) const TAKE: &str = "
+UPDATE signals SET taken = new.value ->> 2
+FROM jsonb_each(?1) AS new
+WHERE signals.run = new.value ->> 0 AND signals.number = new.value ->> 1";
+
+/// How the runs stand whose step was not written.
+pub(super) const STANDING: &str = "
+SELECT seq, revision, token, signals FROM runs WHERE seq IN (SELECT value FROM json_each(?1))";
+
+pub(super) const RESOLVE: &str = "
+SELECT id, seq, revision FROM runs WHERE id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const SEEN: &str = "SELECT id FROM inbox WHERE id IN (SELECT value FROM json_each(?1))";
+
+/// Of `[id, at]`.
+pub(super) const SEE: &str = "INSERT INTO inbox (id, at) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1)";
+
+pub(super) const START: &str = "
+INSERT INTO runs (id, workflow, version, hash, key, status, step, state, due_at, created_at, updated_at)
+SELECT value ->> '$.id', value ->> '$.workflow', value ->> '$.version', value ->> '$.hash', value ->> '$.key', 'running',
+       value ->> '$.step', value ->> '$.state', value ->> '$.due', value ->> '$.at', value ->> '$.at'
+FROM jsonb_each(?1) WHERE true ORDER BY jsonb_each.key
+ON CONFLICT DO NOTHING";
+
+/// Stores the signals that a run can still have and has not had, numbered on from its last one.
+pub(super) const SIGNAL: &str = concat!(
+    "
+INSERT INTO signals (run, number, name, payload, dedup, at)
+SELECT runs.seq, runs.signals + row_number() OVER (PARTITION BY runs.seq ORDER BY new.key),
+       new.value ->> '$.name', new.value ->> '$.payload', new.value ->> '$.dedup', new.value ->> '$.at'
+FROM jsonb_each(?1) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
+WHERE runs.",
+    open!(),
+    "
+  AND NOT EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND dedup = new.value ->> '$.dedup')
+RETURNING run, name, at"
+);
+
+/// Of `[run, how many, whether one is an operator's, at]`.
+pub(super) const TOLD: &str = "
+UPDATE runs SET
+  signals = runs.signals + new.value ->> 1,
+  due_at  = CASE WHEN runs.owner IS NULL AND (runs.status = 'waiting' OR new.value ->> 2)
+                 THEN new.value ->> 3 ELSE runs.due_at END
+FROM jsonb_each(?1) AS new
+WHERE runs.seq = new.value ->> 0";
+
+/// The soonest due first, then those without a time.
+pub(super) const NUDGE: &str = concat!(
+    "
+UPDATE runs SET due_at = ?1 WHERE seq IN (
+  SELECT seq FROM runs INDEXED BY runs_open
+  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL AND ",
+    open!(),
+    "
+  ORDER BY due_at NULLS LAST, seq LIMIT ?4)"
+);
+
+pub(super) const QUEUE: &str = "
+INSERT INTO outbox (id, lane, topic, slot, body, expires_at, state, due_at, created_at)
+SELECT value ->> '$.id', value ->> '$.lane', value ->> '$.topic', value ->> '$.slot', value ->> '$.body',
+       value ->> '$.expires', 'pending', value ->> '$.at', value ->> '$.at'
+FROM jsonb_each(?1) WHERE true ORDER BY jsonb_each.key
+ON CONFLICT DO NOTHING";
+
+/// In each of these slots only the newest message stays to be published.
+pub(super) const SUPERSEDE: &str = "
+UPDATE outbox SET state = 'superseded'
+WHERE state = 'pending' AND slot IN (SELECT value FROM json_each(?1))
+  AND seq < (SELECT max(newer.seq) FROM outbox AS newer WHERE newer.slot = outbox.slot AND newer.state = 'pending')";
+
+pub(super) const DUE: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs INDEXED BY runs_due WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
+);
+pub(super) const LEASE: &str = "
+UPDATE runs SET owner = ?1, token = token + 1, due_at = ?2 WHERE seq IN (SELECT value FROM json_each(?3))";
+pub(super) const RENEW: &str = "
+UPDATE runs INDEXED BY runs_owner SET due_at = ?3 WHERE owner = ?1 AND due_at > ?2";
+pub(super) const RELEASE: &str = concat!(
+    "
+UPDATE runs SET owner = NULL, due_at = CASE WHEN ",
+    open!(),
+    " THEN ?2 END
+WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_owner WHERE owner IS NOT NULL AND owner <> ?1)"
+);
+pub(super) const WAKE: &str = concat!(
+    "
+UPDATE runs SET due_at = ?2 WHERE seq = ?1 AND owner IS NULL AND (due_at IS NULL OR due_at > ?2) AND ",
+    open!()
+);
+/// Of `[seq, state, how often offered, due_at]`; what was closed meanwhile stays so.
+pub(super) const DELIVER: &str = "
+UPDATE outbox SET state = new.value ->> 1, attempts = outbox.attempts + new.value ->> 2, due_at = new.value ->> 3
+FROM jsonb_each(?1) AS new
+WHERE outbox.seq = new.value ->> 0 AND outbox.state = 'pending'";
+
+pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
+pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1");
+pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
+pub(super) const PINS: &str = concat!(
+    "SELECT workflow, version, hash, count(*) FROM runs INDEXED BY runs_open WHERE ",
+    open!(),
+    " GROUP BY workflow, version, hash ORDER BY workflow, version, hash"
+);
+pub(super) const MAILBOX: &str =
+    "SELECT number, name, payload, at FROM signals WHERE run = ?1 AND taken IS NULL ORDER BY number";
+pub(super) const HISTORY_OF: &str = "
+SELECT revision, step, attempt, outcome, target, status, detail, at FROM history WHERE run = ?1 ORDER BY revision";
+pub(super) const WAS_SEEN: &str = "SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1)";
+pub(super) const OUTBOX_DUE: &str = concat!(
+    "SELECT ",
+    outbox_columns!(),
+    " FROM outbox INDEXED BY outbox_due WHERE state = 'pending' AND due_at <= ?1 ORDER BY seq LIMIT ?2"
+);
+pub(super) const OUTBOX_NEXT: &str = "SELECT min(due_at) FROM outbox INDEXED BY outbox_due WHERE state = 'pending'";
+pub(super) const OUTBOX: &str = concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE id = ?1");
+pub(super) const OUTBOX_TOPIC: &str =
+    concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE topic = ?1 ORDER BY seq DESC LIMIT 1");
+
+/// The statements for one of the workflow's own tables, made when the store is opened.
+pub(super) struct OwnTable {
+    pub(super) table: Table,
+    /// The rows whose keys are in a list.
+    pub(super) read: SqlStr,
+    /// Writes whole rows, over those that are there.
+    pub(super) write: SqlStr,
+}
+
+/// The workflow's own tables by name. Nothing but the names that the program itself gives them
+/// gets into their statements; all values are bound.
+pub(super) struct OwnTables(HashMap<&'static str, OwnTable>);
+
+impl OwnTables {
+    pub(super) fn new(tables: &'static [Table]) -> Self {
+        Self(tables.iter().map(|table| (table.name, OwnTable::new(*table))).collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&OwnTable> {
+        self.0.get(name)
+    }
+}
+
+impl OwnTable {
+    fn new(table: Table) -> Self {
+        let Table { name, key, .. } = table;
+        let list = columns(table);
+        let values: Vec<_> = names(table).map(|column| format!("value ->> '$.\"{column}\"'")).collect();
+        let replaced: Vec<_> =
+            table.columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
+        let then = if replaced.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", replaced.join(", ")) };
+        Self {
+            table,
+            read: fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{key}\" IN (SELECT value FROM json_each(?1))")),
+            write: fixed(format!(
+                "INSERT INTO \"{name}\" ({list}) SELECT {} FROM jsonb_each(?1) WHERE true \
+                 ON CONFLICT (\"{key}\") DO {then}",
+                values.join(", ")
+            )),
+        }
+    }
+
+    /// The rows in which one column has a value, by key.
+    pub(super) fn having(&self, column: &str, null: bool) -> SqlStr {
+        let Table { name, key, .. } = self.table;
+        let is = if null { "IS NULL" } else { "= ?1" };
+        let list = columns(self.table);
+        fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{column}\" {is} ORDER BY \"{key}\""))
+    }
+
+    /// The row with the greatest value in a column.
+    pub(super) fn newest(&self, column: &str) -> SqlStr {
+        let list = columns(self.table);
+        let name = self.table.name;
+        fixed(format!(
+            "SELECT {list} FROM \"{name}\" WHERE \"{column}\" IS NOT NULL ORDER BY \"{column}\" DESC LIMIT 1"
+        ))
+    }
+
+    /// How many rows have these values, counted up to a limit that is bound last; the values that
+    /// are not null are bound in their order, then `at_least`'s.
+    pub(super) fn count(&self, matching: &Row, at_least: Option<&str>) -> SqlStr {
+        let mut sql = format!("SELECT count(*) FROM (SELECT 1 FROM \"{}\" WHERE true", self.table.name);
+        for (column, value) in matching {
+            let is = if value.is_null() { "IS NULL" } else { "= ?" };
+            // Writing to a string can't fail.
+            let _ = write!(sql, " AND \"{column}\" {is}");
+        }
+        if let Some(column) = at_least {
+            let _ = write!(sql, " AND \"{column}\" >= ?");
+        }
+        sql.push_str(" LIMIT ?)");
+        fixed(sql)
+    }
+}
+
+/// The key column and then all others.
+pub(super) fn names(table: Table) -> impl Iterator<Item = &'static str> {
+    std::iter::once(table.key).chain(table.columns.iter().copied())
+}
+
+fn columns(table: Table) -> String {
+    let quoted: Vec<_> = names(table).map(|column| format!("\"{column}\"")).collect();
+    quoted.join(", ")
+}
+
+/// Of names that are in the program only; see [`OwnTables`].
+fn fixed(sql: String) -> SqlStr {
+    AssertSqlSafe(std::sync::Arc::<str>::from(sql)).into_sql_str()
+}

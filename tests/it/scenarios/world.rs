@@ -1,0 +1,379 @@
+//! One trade in dispute, with everything around it: a relay, an lnd stand-in, three clients, a
+//! mostrod database that was taken over, and the daemon, on a clock that the test moves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bondflow::app::Daemon;
+use bondflow::config::Settings;
+use bondflow::engine::store::Row;
+use bondflow::engine::{Clock, RunId, Status, Store, SystemClock, Timestamp, VirtualClock};
+use bondflow::import::Takeover;
+use bondflow::payout::tables::{BONDS, ORDERS, TABLES};
+use bondflow::sandbox::clients::{Client, Heard};
+use bondflow::sandbox::lnd::{InvoiceSpec, Payee, StandIn, StandInOptions, payment_hash};
+use bondflow::sandbox::mostrod::{self, Bond, Trade};
+use bondflow::sandbox::relay::{Limits, SandboxRelay};
+use bondflow::store::sqlite::{OpenMode, SqliteStore};
+use mostro_core::message::Action;
+use nostr_sdk::{Keys, ToBech32};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// How long anything may take on the machine's clock before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What differs from a sell order of 100,000 sats with two bonds of 1,000 and a share of 0.5.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub kind: &'static str,
+    pub share: &'static str,
+    pub bond_sats: u64,
+    pub max_retries: u32,
+    pub escrow: bool,
+    pub buyer_invoice: bool,
+    /// Further lines for the settings: section and `key = value`.
+    pub settings: Vec<(&'static str, String)>,
+    /// How many trades there are besides the first, each with a seller of its own.
+    pub more_trades: usize,
+    /// How many relays there are besides the first.
+    pub more_relays: usize,
+    /// Whether all live by the machine's clock, as a daemon in a process of its own does.
+    pub real_time: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            kind: "sell",
+            share: "0.5",
+            bond_sats: 1_000,
+            max_retries: 5,
+            escrow: true,
+            buyer_invoice: false,
+            settings: Vec::new(),
+            more_trades: 0,
+            more_relays: 0,
+            real_time: false,
+        }
+    }
+}
+
+pub struct World {
+    pub folder: TempDir,
+    pub clock: VirtualClock,
+    pub relay: SandboxRelay,
+    pub lnd: StandIn,
+    pub setup: Setup,
+    pub node: Keys,
+    pub seller: Client,
+    pub buyer: Client,
+    pub solver: Client,
+    pub winner: Payee,
+    pub trade: Trade,
+    /// The trades besides the first, and their sellers; buyer and solver are the same.
+    pub more: Vec<(Trade, Client)>,
+    pub more_relays: Vec<SandboxRelay>,
+    daemon: Option<Daemon>,
+    /// The database of a daemon in a process of its own.
+    looking: Option<Arc<dyn Store>>,
+}
+
+impl World {
+    /// Everything, the daemon at work.
+    pub async fn new(setup: Setup) -> Self {
+        let mut world = Self::without_daemon(setup).await;
+        world.start().await;
+        world
+    }
+
+    pub async fn without_daemon(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = VirtualClock::starting_at(SystemClock.now());
+        let shared: Arc<dyn Clock> = if setup.real_time { Arc::new(SystemClock) } else { Arc::new(clock.clone()) };
+        let relay = SandboxRelay::start(0, Limits::default()).await.unwrap();
+        let mut more_relays = Vec::new();
+        for _ in 0..setup.more_relays {
+            more_relays.push(SandboxRelay::start(0, Limits::default()).await.unwrap());
+        }
+        let now = {
+            let clock = shared.clone();
+            Arc::new(move || clock.now().secs())
+        };
+        let lnd = StandIn::start(StandInOptions::new(folder.path().join("lnd"), now)).await.unwrap();
+        let node = Keys::generate();
+        let connect = async |keys: Keys| {
+            let relays: Vec<String> = std::iter::once(&relay).chain(&more_relays).map(SandboxRelay::url).collect();
+            Client::connect(&relays, keys.clone(), keys, node.public_key(), Arc::clone(&shared)).await.unwrap()
+        };
+        let (seller, buyer, solver) =
+            (connect(Keys::generate()).await, connect(Keys::generate()).await, connect(Keys::generate()).await);
+        let winner = Payee::of(&lnd.node, "winner");
+        let preimage = || {
+            let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+            std::array::from_fn(|at| if at < 16 { first.as_bytes()[at] } else { second.as_bytes()[at - 16] })
+        };
+        let bond = |maker| Bond {
+            id: Uuid::new_v4(),
+            maker,
+            amount_sats: setup.bond_sats,
+            preimage: preimage(),
+            state: "locked",
+        };
+        let owed = 100_000;
+        let trade_of = |seller: &Client| Trade {
+            order: Uuid::new_v4(),
+            dispute: Uuid::new_v4(),
+            kind: setup.kind,
+            amount_sats: owed,
+            fee_sats: 0,
+            seller: seller.key().to_hex(),
+            buyer: buyer.key().to_hex(),
+            solver: Some(solver.key().to_hex()),
+            escrow: setup.escrow.then(&preimage),
+            buyer_invoice: setup
+                .buyer_invoice
+                .then(|| winner.invoice(owed, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() })),
+            bonds: vec![bond(true), bond(false)],
+            at: shared.now().secs(),
+        };
+        let trade = trade_of(&seller);
+        let mut more = Vec::new();
+        for _ in 0..setup.more_trades {
+            let seller = connect(Keys::generate()).await;
+            more.push((trade_of(&seller), seller));
+        }
+        for trade in std::iter::once(&trade).chain(more.iter().map(|(trade, _)| trade)) {
+            for bond in &trade.bonds {
+                lnd.node.lock_in(bond.preimage, bond.amount_sats);
+            }
+            if let Some(preimage) = trade.escrow {
+                lnd.node.lock_in(preimage, trade.amount_sats);
+            }
+        }
+        let world = Self {
+            folder,
+            clock,
+            relay,
+            lnd,
+            setup,
+            node,
+            seller,
+            buyer,
+            solver,
+            winner,
+            trade,
+            more,
+            more_relays,
+            daemon: None,
+            looking: None,
+        };
+        world.import().await;
+        world
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("bondflow.db")
+    }
+
+    /// The time by which all of it lives.
+    pub fn now(&self) -> Timestamp {
+        if self.setup.real_time { SystemClock.now() } else { self.clock.now() }
+    }
+
+    async fn import(&self) {
+        let path = self.folder.path().join("mostro.db");
+        let trades: Vec<Trade> =
+            std::iter::once(&self.trade).chain(self.more.iter().map(|more| &more.0)).cloned().collect();
+        mostrod::create(&path, &self.lnd.node.identity(), &trades).await.unwrap();
+        let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Daemon).await.unwrap();
+        let takeover = Takeover::read(&path).await.unwrap();
+        takeover.into_store(&store, "a test", Vec::new(), self.now()).await.unwrap();
+        store.close().await;
+    }
+
+    /// The settings as a file would have them.
+    pub fn settings_text(&self) -> String {
+        let Setup { share, max_retries, .. } = &self.setup;
+        let relays: Vec<String> =
+            std::iter::once(&self.relay).chain(&self.more_relays).map(|relay| format!("'{}'", relay.url())).collect();
+        let mut sections = vec![
+            ("lightning", format!("lnd_cert_file = '{}'", self.lnd.cert_path().display())),
+            ("lightning", format!("lnd_macaroon_file = '{}'", self.lnd.macaroon_path().display())),
+            ("lightning", format!("lnd_grpc_host = '{}'", self.lnd.address())),
+            ("nostr", format!("nsec_privkey = '{}'", self.node.secret_key().to_bech32().unwrap())),
+            ("nostr", format!("relays = [{}]", relays.join(", "))),
+            ("database", format!("url = 'sqlite://{}'", self.database().display())),
+            ("anti_abuse_bond", "enabled = true".to_owned()),
+            ("anti_abuse_bond", format!("slash_node_share_pct = {share}")),
+            ("anti_abuse_bond", format!("payout_max_retries = {max_retries}")),
+            ("http", "enabled = false".to_owned()),
+        ];
+        sections.extend(self.setup.settings.iter().cloned());
+        sections.sort_by_key(|(section, _)| *section);
+        let mut text = String::new();
+        let mut last = "";
+        for (section, line) in &sections {
+            if *section != last {
+                text += &format!("[{section}]\n");
+                last = section;
+            }
+            text += &format!("{line}\n");
+        }
+        text
+    }
+
+    pub fn settings_file(&self) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.folder.path().join("settings.toml");
+        std::fs::write(&path, self.settings_text()).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// A daemon that is being started.
+    pub fn starting(&self) -> impl Future<Output = Daemon> + Send + use<> {
+        let settings = Settings::load(&self.settings_file(), std::iter::empty()).unwrap();
+        let clock: Arc<dyn Clock> =
+            if self.setup.real_time { Arc::new(SystemClock) } else { Arc::new(self.clock.clone()) };
+        async move { Daemon::start(settings, clock).await.unwrap() }
+    }
+
+    pub async fn start(&mut self) {
+        self.started(self.starting().await);
+    }
+
+    /// This is the daemon now.
+    pub fn started(&mut self, daemon: Daemon) {
+        self.daemon = Some(daemon);
+    }
+
+    pub async fn stop(&mut self) {
+        self.daemon.take().unwrap().stop().await;
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.start().await;
+    }
+
+    pub fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().unwrap()
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.daemon.as_ref().map(Daemon::store).or_else(|| self.looking.clone()).unwrap()
+    }
+
+    /// Reads the database beside a daemon that runs in a process of its own.
+    pub async fn look(&mut self) {
+        let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Tool).await.unwrap();
+        self.looking = Some(Arc::new(store));
+    }
+
+    /// The solver rules; the node's direct answer.
+    pub async fn rule(&self, action: Action, slash_seller: bool, slash_buyer: bool) -> Heard {
+        let ruling = self.solver.ruling(self.trade.order, action, slash_seller, slash_buyer);
+        self.solver.request(&ruling, PATIENCE).await.unwrap()
+    }
+
+    /// Waits until a client has heard an action so often.
+    pub async fn hears(&self, client: &Client, action: Action, times: usize) -> Vec<Heard> {
+        let told = client.wait_for(PATIENCE, |heard| heard.action() == action && client.count(&action) >= times).await;
+        told.unwrap_or_else(|error| panic!("{action:?} × {times}: {error}"));
+        client.heard().into_iter().filter(|heard| heard.action() == action).collect()
+    }
+
+    /// An invoice of the winner's over so many sats, and its payment hash.
+    pub fn invoice(&self, sats: u64) -> (String, [u8; 32]) {
+        let bolt11 = self.winner.invoice(sats, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() });
+        let hash = payment_hash(&bolt11);
+        (bolt11, hash)
+    }
+
+    /// A client answers the request for a bond's share; the node's direct answer.
+    pub async fn answer(&self, client: &Client, bolt11: &str) -> Heard {
+        let message = client.bond_invoice(self.trade.order, bolt11);
+        client.request(&message, PATIENCE).await.unwrap()
+    }
+
+    pub fn maker_bond(&self) -> String {
+        self.trade.bonds[0].id.to_string()
+    }
+
+    pub fn taker_bond(&self) -> String {
+        self.trade.bonds[1].id.to_string()
+    }
+
+    pub async fn bond(&self, id: &str) -> Row {
+        self.store().row(BONDS.name, id).await.unwrap().unwrap()
+    }
+
+    pub async fn order(&self) -> Row {
+        self.store().row(ORDERS.name, &self.trade.order.to_string()).await.unwrap().unwrap()
+    }
+
+    /// Waits until a row's column has a value.
+    pub async fn bond_is(&self, id: &str, column: &str, value: impl Into<serde_json::Value>) -> Row {
+        let value = value.into();
+        self.until(|| async {
+            let row = self.bond(id).await;
+            (row[column] == value).then_some(row).ok_or_else(|| format!("bond {column} is not {value}"))
+        })
+        .await
+    }
+
+    /// Waits until the run of a workflow is where it is expected.
+    pub async fn run_is(&self, workflow: &str, key: &str, step: &str, status: Status) {
+        let id = RunId::of(workflow, key);
+        self.until(|| async {
+            let run = self.store().run(&id).await.unwrap();
+            let found = run.as_ref().map(|run| (run.step.clone(), run.status));
+            (found == Some((step.to_owned(), status))).then_some(()).ok_or_else(|| format!("{found:?}"))
+        })
+        .await;
+    }
+
+    /// Asks again after every change of the database until the answer is there.
+    pub async fn until<T, F: Future<Output = Result<T, String>>>(&self, ask: impl Fn() -> F) -> T {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(why) if tokio::time::Instant::now() > deadline => panic!("waited in vain: {why}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    /// How many settlements lnd granted; the probes of the macaroon are refused ones.
+    pub fn settled(&self) -> usize {
+        self.lnd.node.ledger().settles.iter().filter(|call| call.refusal.is_none()).count()
+    }
+
+    /// Lets time go by, 25 times as fast as the machine's, until something has come about.
+    pub async fn passing<T>(&self, until: impl Future<Output = T>) -> T {
+        let time = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                self.clock.advance(Duration::from_millis(250));
+            }
+        };
+        tokio::select! {
+            done = until => done,
+            () = time => unreachable!("time goes on for ever"),
+        }
+    }
+
+    /// Lets so many seconds go by, not all at once.
+    pub async fn pass(&self, seconds: u64) {
+        let end = self.clock.now().after(Duration::from_secs(seconds));
+        self.passing(self.clock.sleep_until(end)).await;
+    }
+
+    /// Moves the clock by days at once.
+    pub fn pass_days(&self, days: u64) {
+        self.clock.advance(Duration::from_secs(days * 86_400));
+    }
+}
