@@ -88,6 +88,8 @@ pub trait Bed: Send + Sync {
     async fn narrow_invoice(&self) -> Invoice;
     /// What has found a way is at the payee, and the rest has found none: call it with such a payment under way.
     async fn rest_finds_no_route(&self, invoice: &Invoice);
+    /// Waits until the winner holds the payment of a hold invoice.
+    async fn winner_holds(&self, invoice: &Invoice);
     /// The winner, who holds a payment or will, claims it.
     async fn winner_settles(&self, invoice: &Invoice);
     /// The winner gives back what it holds or will hold.

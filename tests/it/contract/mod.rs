@@ -89,7 +89,7 @@ on_every_lnd! {
         an_accepted_invoice_outlives_a_kill,
         a_locked_wallet_serves_nothing_but_its_state,
         the_state_service_has_another_name,
-        a_shutdown_ends_a_payment_stream_with_an_error,
+        a_shutdown_breaks_a_payment_stream_off,
     }
     macaroons {
         a_send_dies_with_its_macaroon,

@@ -143,6 +143,7 @@ pub async fn a_node_that_is_gone_comes_back(bed: &dyn Bed) {
     let (bond, invoice) = (lnd.hold_invoice().await, bed.invoice(Ask::hold()).await);
     bed.slashed_pays(&bond).await;
     assert_eq!(status(node.send(&send(bed, &invoice)).await), PaymentStatus::InFlight);
+    bed.winner_holds(&invoice).await;
     bed.kill().await;
     assert!(matches!(node.settle(bond.preimage).await, HoldAnswer::Unavailable(_)));
     // The call that finds the old connection broken is in doubt; those after it never leave.

@@ -94,10 +94,13 @@ impl Bed for RealBed {
 
     async fn rest_finds_no_route(&self, _: &Invoice) {}
 
+    async fn winner_holds(&self, invoice: &Invoice) {
+        self.0.winner.client().await.until_invoice(&invoice.hash, InvoiceState::Accepted).await;
+    }
+
     async fn winner_settles(&self, invoice: &Invoice) {
-        let winner = self.0.winner.client().await;
-        winner.until_invoice(&invoice.hash, InvoiceState::Accepted).await;
-        winner.settle(&invoice.preimage).await.unwrap();
+        self.winner_holds(invoice).await;
+        self.0.winner.client().await.settle(&invoice.preimage).await.unwrap();
     }
 
     async fn winner_cancels(&self, invoice: &Invoice) {

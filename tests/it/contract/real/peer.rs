@@ -102,12 +102,14 @@ impl Peer {
         ask: impl Fn(Lnd) -> F,
     ) -> anyhow::Result<()> {
         let asked = async {
-            loop {
-                if let Ok(client) = Lnd::open(&self.access(), self.access().macaroon).await
-                    && matches!(ask(client).await, Ok(true))
-                {
-                    return;
+            let client = loop {
+                match Lnd::open(&self.access(), self.access().macaroon).await {
+                    Ok(client) => break client,
+                    // lnd has not written its files yet.
+                    Err(_) => tokio::time::sleep(PAUSE).await,
                 }
+            };
+            while !matches!(ask(client.clone()).await, Ok(true)) {
                 tokio::time::sleep(PAUSE).await;
             }
         };
