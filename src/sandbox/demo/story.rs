@@ -44,9 +44,9 @@ pub async fn tell(stage: Stage, programs: Programs, screen: Screen, deadline: In
     let (hash, sent) = answer(&stage, &daemon, screen, deadline).await?;
 
     let pid = daemon.pid();
-    screen.step(Who::Demo, format_args!("kills bondflowd ({pid}) while the payment is in flight"));
+    screen.step(Who::Demo, format_args!("bondflowd, process {pid}, while the payment is in flight"));
     let status = daemon.kill().await?;
-    screen.step(Who::Demo, format_args!("bondflowd is dead: {status}"));
+    screen.step(Who::Demo, format_args!("it is dead: {status}"));
     let in_flight_at_kill = stage.lnd.node.ledger().times_paid(hash) == 0;
 
     let daemon = Daemon::start(&programs, &stage.log(), screen).await?;
@@ -58,12 +58,15 @@ pub async fn tell(stage: Stage, programs: Programs, screen: Screen, deadline: In
     screen.step(Who::Winner, "the wallet claims the payment");
     daemon.says("the end", deadline, |line| line.is_transition("bond_payout", "slashed", "completed")).await?;
     for (client, who, action) in [
+        (&stage.buyer, Who::Slashed, Action::BondSlashed),
         (&stage.seller, Who::Winner, Action::BondInvoiceAccepted),
         (&stage.seller, Who::Winner, Action::BondPayoutCompleted),
-        (&stage.buyer, Who::Slashed, Action::BondSlashed),
     ] {
-        hears(client, &daemon, action.clone(), deadline).await?;
-        screen.step(who, format_args!("is told {action}"));
+        let name = serde_json::to_value(&action)?;
+        let name = name.as_str().context("an action has a name")?;
+        let heard = client.wait_for(PATIENCE, |heard| heard.action() == action);
+        daemon.meanwhile(name, deadline, heard).await??;
+        screen.step(who, format_args!("has been told {name}"));
     }
 
     screen.heading(&format!("history  {}", programs.typed(&format!("history {}", buyers_bond(stage.trade()).id))));
@@ -199,12 +202,6 @@ async fn publish<T>(
     let (published, follows) = tokio::join!(from.publish(event), daemon.meanwhile(what, deadline, follows));
     published?;
     follows
-}
-
-async fn hears(client: &Client, daemon: &Daemon, action: Action, deadline: Instant) -> anyhow::Result<()> {
-    let heard = client.wait_for(PATIENCE, |heard| heard.action() == action);
-    daemon.meanwhile(&action.to_string(), deadline, heard).await??;
-    Ok(())
 }
 
 /// How often the winner was told what, once all that the relay has for him was heard.
