@@ -15,7 +15,7 @@ use crate::sandbox::lnd::{Behaviour, InvoiceSpec, payment_hash};
 use crate::sandbox::mostrod::Trade;
 use crate::store::sqlite::{OpenMode, SqliteStore};
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Line};
 use super::evidence::{Evidence, Latency};
 use super::programs::{Programs, shown};
 use super::screen::{Screen, Who};
@@ -99,7 +99,12 @@ impl Told {
     pub async fn open_another(self, screen: Screen) -> anyhow::Result<Self> {
         let trade = self.stage.trades.last().context("there is no other trade")?;
         screen.heading("to play with");
-        slash(&self.stage, &self.daemon, trade, screen, Instant::now() + PATIENCE).await?;
+        let deadline = Instant::now() + PATIENCE;
+        slash(&self.stage, &self.daemon, trade, screen, deadline).await?;
+        let order = trade.order.to_string();
+        let resolved =
+            |line: &Line| line.field("key") == order && line.is_transition("order_resolution", "resolved", "completed");
+        self.daemon.says("the end of the order", deadline, resolved).await?;
         let bond = buyers_bond(trade).id;
         screen.line(format_args!(
             "\nAll of it runs until Ctrl-C, and the second bond waits for an invoice that nobody sends. For example:"
@@ -134,8 +139,7 @@ async fn import(programs: &Programs, stage: &Stage, screen: Screen) -> anyhow::R
 async fn start(programs: &Programs, stage: &Stage, screen: Screen, deadline: Instant) -> anyhow::Result<Daemon> {
     let daemon = Daemon::start(programs, &stage.log(), screen).await?;
     screen.step(Who::Bondflowd, format_args!("starts, process {}", daemon.pid()));
-    let announced =
-        |line: &super::daemon::Line| line.field("message") == "published" && line.field("topic") == "info event";
+    let announced = |line: &Line| line.field("message") == "published" && line.field("topic") == "info event";
     daemon.says("the node's info event", deadline, announced).await?;
     screen.step(Who::Bondflowd, "is connected to the relay and lnd, and has published its info event");
     Ok(daemon)
