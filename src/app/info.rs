@@ -13,13 +13,14 @@ use crate::payout::messages::{InfoFacts, Outgoing};
 use crate::payout::ports::Lightning;
 
 use super::AppError;
+use super::in_force::InForce;
 
 /// What the part needs.
 pub(super) struct Info {
     pub(super) engine: Engine,
     pub(super) lnd: lnd::Node,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) schedule: Schedule,
+    pub(super) in_force: Arc<InForce>,
     pub(super) announce: Arc<Notify>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -32,7 +33,7 @@ pub(super) async fn run(mut info: Info) -> Result<(), AppError> {
     loop {
         let now = info.clock.now();
         let next = match publish(&info).await {
-            Ok(()) => next_after(&info.schedule, now),
+            Ok(()) => next_after(&info.in_force.info_schedule(), now),
             Err(reason) => {
                 warn!("the info event waits: {reason}");
                 Some(now.after(AGAIN))
