@@ -29,10 +29,15 @@ pub(super) struct Info {
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Publishes until `stop` turns true.
-pub(super) async fn run(mut info: Info) -> Result<(), AppError> {
+pub(super) async fn run(info: Info) -> Result<(), AppError> {
+    let mut stop = info.stop.clone();
     loop {
         let now = info.clock.now();
-        let next = match publish(&info).await {
+        let published = tokio::select! {
+            published = publish(&info) => published,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let next = match published {
             Ok(()) => next_after(&info.in_force.info_schedule(), now),
             Err(reason) => {
                 warn!("the info event waits: {reason}");
@@ -52,7 +57,7 @@ pub(super) async fn run(mut info: Info) -> Result<(), AppError> {
         tokio::select! {
             () = timer => {}
             () = info.announce.notified() => {}
-            _ = info.stop.wait_for(|stop| *stop) => return Ok(()),
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
     }
 }
