@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
 
-.PHONY: help demo test check deny graphs needs
+.PHONY: help demo test contract check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -25,6 +25,13 @@ demo: needs ## Shows one slashed bond from the ruling to the payment, with a kil
 
 test: needs ## Runs all tests
 	@$(CARGO) test --locked
+
+contract: needs ## Holds the lnd stand-in to what lnd does, and with LND_BIN=DIR (lnd, btcd, btcctl) a real lnd too
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \
+	$(CARGO) test --locked --test it contract:: -- $(if $(LND_BIN),--include-ignored) 2>&1 | tee "$$log"; status=$$?; \
+	passed() { grep -cE "^test contract::$$1::.* ok$$" "$$log"; }; \
+	echo "contract: $$(passed on_stand_in) passed on the stand-in, $$(passed on_real_nodes) on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
+	exit $$status
 
 check: needs ## Formatting, lints, and the links in the documentation
 	$(CARGO) fmt --check

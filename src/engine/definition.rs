@@ -194,10 +194,10 @@ impl Definition {
         if in_doubt(&self.start) {
             return Some(format!("`start` names `{}`, whose intent no commit would store", self.start));
         }
+        if let Some(name) = self.steps.keys().find(|name| self.ends.contains_key(*name)) {
+            return Some(format!("`{name}` is both a step and an end"));
+        }
         for (name, step) in &self.steps {
-            if self.ends.contains_key(name) {
-                return Some(format!("`{name}` is both a step and an end"));
-            }
             if step.on.is_empty() {
                 return Some(format!("step `{name}` has no outcome"));
             }

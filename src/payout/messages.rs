@@ -227,6 +227,8 @@ pub struct Incoming {
     pub sender: String,
     /// The proven identity key: who has authority, hex.
     pub identity: String,
+    /// When its sender says that it was made, Unix seconds.
+    pub made_at: i64,
     /// The client's own number for the request.
     pub request_id: Option<u64>,
     /// The id in the message: the order's, or the dispute's.

@@ -25,8 +25,8 @@ fn the_graph_of_each_workflow_is_that_of_its_definition() {
     }
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let page = name.replace(".toml", ".md");
-        assert!(drawn.contains(&page), "workflows/{name} belongs to no workflow of this build");
+        let stray = name.ends_with(".md") && !drawn.contains(&name);
+        assert!(!stray, "workflows/{name} belongs to no workflow of this build");
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::engine::{Context, Signal, Step, StepError, Timestamp, Transition};
 use crate::payout::books::insert;
-use crate::payout::debt::{Considered, Owing, consider};
+use crate::payout::debt::{Considered, Owing, consider, given_at};
 use crate::payout::messages::{Outgoing, Said};
 use crate::payout::policy::{Amountless, Attendance, ClaimWindow, Forfeiture, Hold};
 use crate::payout::tables::HASHES;
@@ -64,22 +64,21 @@ impl Step<BondPayout> for AwaitInvoice {
                 Awaited::Rescheduled
             });
         }
-        // The window is closed. What was stored before counts, and all of it while the node can't
+        // The window is closed. What was given before counts, and all of it while the node can't
         // be sure that it heard everything in time.
         let (in_time, late): (Vec<Signal>, Vec<Signal>) =
-            cx.signals.iter().cloned().partition(|signal| signal.at.secs() < window.closes_at());
+            cx.signals.iter().cloned().partition(|signal| given_at(signal) < window.closes_at());
         let mut considered = consider(&in_time, true).await?;
-        if considered.accepted.is_none() && cx.state.bond != BondView::Failed {
+        if considered.accepted.is_none() {
             match self.forfeiture(&window, cx.now).await? {
-                Forfeiture::Due => {
-                    considered.refused.extend(consider(&late, false).await?.refused);
-                    return Ok(Awaited::WindowClosed(Box::new(considered)));
-                }
-                held if late.is_empty() && in_time.is_empty() => return Err(hold(held)),
-                _ => considered = consider(cx.signals, true).await?,
+                Forfeiture::Due => {}
+                held if cx.signals.is_empty() => return Err(hold(held)),
+                _ => return Ok(judged(consider(cx.signals, true).await?)),
             }
-        } else {
-            considered.refused.extend(consider(&late, false).await?.refused);
+        }
+        considered.refused.extend(consider(&late, false).await?.refused);
+        if considered.accepted.is_none() && cx.state.bond != BondView::Failed {
+            return Ok(Awaited::WindowClosed(Box::new(considered)));
         }
         if cx.signals.is_empty() {
             let owed = cx.state.debt.owed_sats;
@@ -135,7 +134,7 @@ impl Step<BondPayout> for AwaitInvoice {
 }
 
 impl AwaitInvoice {
-    /// Whether the node may keep the share: not before it has heard what was said to it until the
+    /// Whether the window is closed for good: not before the node has heard what was said to it until the
     /// deadline, and not by a clock that runs ahead of the chain.
     async fn forfeiture(&self, window: &ClaimWindow, now: Timestamp) -> Result<Forfeiture, StepError> {
         let info = self.0.lightning.info().await.map_err(|error| StepError::retry(error.to_string()))?;

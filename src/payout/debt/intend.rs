@@ -105,6 +105,7 @@ impl<S: Owing> Step<S> for Intend {
                 let debt = tx.state.debt_mut();
                 debt.keep(*record);
                 debt.send_now = false;
+                tx.effects.rows.push(found_row(debt, &record, tx.key));
             }
             Intended::Full | Intended::NoInvoice => {}
             Intended::Expired(record) => {
@@ -170,4 +171,15 @@ fn payment_row(
             "verdict": null,
         }),
     )
+}
+
+/// The row of a payment that is looked at without an intent of this run: one that was taken over,
+/// or that somebody else had lnd make. From now on it counts under the caps, and its verdict has a
+/// row to be written to.
+fn found_row(debt: &Debt, record: &HashRecord, run: &str) -> crate::engine::store::RowWrite {
+    let hash = hex::encode(record.payment_hash);
+    let invoice = debt.invoice.as_ref().filter(|invoice| invoice.hash == hash);
+    let payee = invoice.map_or("", |invoice| invoice.payee.as_str());
+    let row = json!({ "run": run, "destination": payee, "amount_sats": debt.owed_sats, "verdict": null });
+    upsert(PAYMENTS, &hash, row)
 }

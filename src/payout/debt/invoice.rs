@@ -19,6 +19,18 @@ pub struct InvoiceSignal {
     pub from: String,
     /// The number of the client's request.
     pub request_id: Option<u64>,
+    /// When its sender says that it was sent, Unix seconds; none for an operator's.
+    #[serde(default)]
+    pub made_at: Option<i64>,
+}
+
+/// When an invoice was given, Unix seconds: when it was sent, even if the node was away then and
+/// read it later. A sender who dates it back gains no more than the time until the node, which is
+/// there again, has read its relays.
+pub fn given_at(signal: &Signal) -> i64 {
+    let asked = serde_json::from_str::<InvoiceSignal>(&signal.payload);
+    let made_at = asked.ok().and_then(|asked| asked.made_at);
+    made_at.map_or(signal.at.secs(), |made_at| made_at.min(signal.at.secs()))
 }
 
 /// What came of looking at the invoices of a mailbox.

@@ -15,7 +15,7 @@ mod pay;
 
 pub use await_slot::{AwaitSlot, Slot};
 pub use intend::{Intend, Intended};
-pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider};
+pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider, given_at};
 pub use pay::{Pay, Paying};
 
 use std::str::FromStr;

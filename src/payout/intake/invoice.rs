@@ -56,6 +56,7 @@ impl Intake {
                     bolt11: bolt11.to_owned(),
                     from: incoming.sender.clone(),
                     request_id: incoming.request_id,
+                    made_at: Some(incoming.made_at),
                 };
                 Ok(Effects {
                     guards: vec![Guard::Revision { run: id.clone(), revision: run.revision }],

@@ -120,8 +120,8 @@ impl State {
         }
         if let Some(attempt) = self.ledger.payment(hash).filter(|attempt| !attempt.is_final()) {
             let reason = match attempt.reason {
-                // After a restart the session is empty, so the next attempt finds no route.
-                Reason::None if attempt.resumed => Reason::NoRoute,
+                // After a restart the session is empty, so that what never left finds no route.
+                Reason::None if attempt.resumed && !attempt.has_htlc => Reason::NoRoute,
                 Reason::None => Reason::IncorrectPaymentDetails,
                 shown => shown,
             };

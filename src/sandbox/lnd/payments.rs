@@ -81,6 +81,9 @@ impl Node {
     /// `extractIntentFromSendRequest`, in lnd's order: expiry long before duplicates.
     fn intent(&self, request: &SendPaymentRequest) -> Result<Intent, Status> {
         let refused = |text: String| Err(Status::unknown(text));
+        if !(-1.0..=1.0).contains(&request.time_pref) {
+            return refused("time preference out of range".into());
+        }
         let cltv_limit = match request.cltv_limit as u32 {
             0 => MAX_CLTV,
             limit if limit > MAX_CLTV => {

@@ -83,7 +83,8 @@ impl Post {
         let store = Arc::new(self.store.reopen());
         let clock = Arc::new(self.clock.clone());
         let outside = Arc::clone(&self.outside) as Arc<dyn Publisher>;
-        let courier = Courier::new(Arc::clone(&store) as Arc<dyn Store>, clock, outside, Arc::default());
+        let hurry = Arc::clone(&self.hurry);
+        let courier = Courier::new(Arc::clone(&store) as Arc<dyn Store>, clock, outside, hurry);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move { courier.run(stopped).await });
         Running { store, stop, task }

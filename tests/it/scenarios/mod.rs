@@ -3,11 +3,24 @@
 
 mod daemon;
 mod flood;
+mod invoices;
 mod kill;
 mod load;
+mod paid_elsewhere;
 mod process;
+mod rulings;
 mod s01;
+mod s02;
+mod s03;
+mod s04;
+mod s05;
+mod s06;
+mod s07;
+mod s08;
+mod s09;
 mod s10;
+mod s11;
 mod s12;
 mod s14;
+mod told;
 mod world;

@@ -30,6 +30,7 @@ pub struct Setup {
     pub kind: &'static str,
     pub share: &'static str,
     pub bond_sats: u64,
+    pub fee_sats: u64,
     pub max_retries: u32,
     pub escrow: bool,
     pub buyer_invoice: bool,
@@ -49,6 +50,7 @@ impl Default for Setup {
             kind: "sell",
             share: "0.5",
             bond_sats: 1_000,
+            fee_sats: 0,
             max_retries: 5,
             escrow: true,
             buyer_invoice: false,
@@ -130,14 +132,14 @@ impl World {
             dispute: Uuid::new_v4(),
             kind: setup.kind,
             amount_sats: owed,
-            fee_sats: 0,
+            fee_sats: setup.fee_sats,
             seller: seller.key().to_hex(),
             buyer: buyer.key().to_hex(),
             solver: Some(solver.key().to_hex()),
             escrow: setup.escrow.then(&preimage),
-            buyer_invoice: setup
-                .buyer_invoice
-                .then(|| winner.invoice(owed, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() })),
+            buyer_invoice: setup.buyer_invoice.then(|| {
+                winner.invoice(owed - setup.fee_sats, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() })
+            }),
             bonds: vec![bond(true), bond(false)],
             at: shared.now().secs(),
         };
@@ -263,6 +265,11 @@ impl World {
 
     pub fn daemon(&mut self) -> &mut Daemon {
         self.daemon.as_mut().unwrap()
+    }
+
+    /// How many alarms of a kind were raised since the daemon's start.
+    pub fn alarms(&self, kind: &str) -> u64 {
+        self.daemon.as_ref().unwrap().alarms().counts().get(kind).copied().unwrap_or(0)
     }
 
     pub fn store(&self) -> Arc<dyn Store> {

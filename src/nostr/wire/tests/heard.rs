@@ -41,6 +41,7 @@ fn a_request_is_heard_with_its_sender_identity_and_number() {
             event: event.id.to_hex(),
             sender: trade.public_key().to_hex(),
             identity: identity.public_key().to_hex(),
+            made_at: i64::try_from(event.created_at.as_secs()).unwrap(),
             request_id: Some(9),
             about: Some(ORDER.into()),
             request: Request::BondInvoice(Some("lnbc1".into())),

@@ -52,7 +52,7 @@ async fn a_killed_node_comes_back_with_its_payments() {
     bench.lnd.node.release(held_hash);
     assert_eq!(bench.shown(held_hash).await.status(), PaymentStatus::Succeeded);
     bench.lnd.node.fail(lost_hash);
-    assert_eq!(bench.shown(lost_hash).await.failure_reason(), Why::FailureReasonNoRoute);
+    assert_eq!(bench.shown(lost_hash).await.failure_reason(), Why::FailureReasonIncorrectPaymentDetails);
     let (next, _) = bench.invoice(InvoiceSpec::default());
     assert_eq!(bench.pay(&next).await.payment_index, 1001);
 }

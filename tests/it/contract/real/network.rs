@@ -1,0 +1,163 @@
+//! Four lnd nodes on one chain: slashed party → node → router → winner.
+//!
+//! A fourth channel, from the router to the slashed party, is too narrow for some payments. All is on the loopback and
+//! in a folder for the time being.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use tonic_lnd::lnrpc::{ChannelGraphRequest, SendManyRequest};
+use tonic_lnd::routerrpc::ResetMissionControlRequest;
+
+use super::chain::Chain;
+use super::peer::Peer;
+use super::process::{Reaper, free_ports};
+
+/// What names the folder of the binaries.
+const LND_BIN: &str = "LND_BIN";
+/// The three channels along the way.
+const CAPACITY_SAT: i64 = 10_000_000;
+/// The one from the router to the slashed party.
+pub const NARROW_SAT: i64 = 1_000_000;
+
+/// The nodes.
+pub struct Network {
+    pub chain: Chain,
+    pub slashed: Peer,
+    pub node: Peer,
+    pub router: Peer,
+    pub winner: Peer,
+}
+
+/// The folder that holds lnd, btcd and btcctl.
+fn binaries() -> anyhow::Result<PathBuf> {
+    let folder = std::env::var_os(LND_BIN).filter(|folder| !folder.is_empty());
+    let folder = PathBuf::from(folder.with_context(|| {
+        format!("{LND_BIN} is not set: it must name a folder that holds lnd 0.20, btcd and btcctl")
+    })?);
+    for name in ["lnd", "btcd", "btcctl"] {
+        ensure!(folder.join(name).is_file(), "{LND_BIN} names {}, which holds no {name}", folder.display());
+    }
+    Ok(folder.canonicalize()?)
+}
+
+impl Network {
+    /// Starts all nodes and opens their channels.
+    pub async fn stand_up() -> anyhow::Result<Self> {
+        let bin = binaries()?;
+        let folder = tempfile::Builder::new().prefix("contract-").tempdir()?.keep();
+        let reaper = Arc::new(Reaper::new(&folder)?);
+        let network = Self::new(&bin, &folder, &reaper)?;
+        network.chain.start(None).await?;
+        for peer in network.peers() {
+            peer.start(&network.chain, true)?;
+        }
+        network.mine_coins().await?;
+        network.fund().await?;
+        network.open_channels().await?;
+        Ok(network)
+    }
+
+    fn new(bin: &Path, folder: &Path, reaper: &Arc<Reaper>) -> anyhow::Result<Self> {
+        let [a, b, c, d, e, f, g, h, i, j] = free_ports()?;
+        let peer = |name, ports| Peer::new(name, bin, folder, ports, Arc::clone(reaper));
+        Ok(Self {
+            chain: Chain::new(bin, &folder.join("btcd"), [a, b], Arc::clone(reaper)),
+            slashed: peer("slashed", [c, d]),
+            node: peer("node", [e, f]),
+            router: peer("router", [g, h]),
+            winner: peer("winner", [i, j]),
+        })
+    }
+
+    fn peers(&self) -> [&Peer; 4] {
+        [&self.slashed, &self.node, &self.router, &self.winner]
+    }
+
+    /// The router mines; lnd tells an address before it is synced, but btcd must know it from its start.
+    async fn mine_coins(&self) -> anyhow::Result<()> {
+        self.router.until("serving", |lnd| async move { Ok(lnd.info().await.is_ok()) }).await?;
+        let address = self.router.new_address().await?;
+        self.chain.start(Some(&address)).await?;
+        // Coins ripen in 100 blocks, and segregated witness comes after 300.
+        self.chain.mine(400).await?;
+        for peer in self.peers() {
+            peer.reaches(400).await?;
+        }
+        // lnd's wallet finds its coins with the next block only.
+        self.mine(1).await?;
+        self.router.has_coins().await
+    }
+
+    async fn fund(&self) -> anyhow::Result<()> {
+        let mut amounts = HashMap::new();
+        for peer in [&self.slashed, &self.node] {
+            amounts.insert(peer.new_address().await?, CAPACITY_SAT * 2);
+        }
+        let message = SendManyRequest { addr_to_amount: amounts, sat_per_vbyte: 2, ..SendManyRequest::default() };
+        self.router.client().await.client().lightning().send_many(message).await?;
+        self.mine(1).await?;
+        self.slashed.has_coins().await?;
+        self.node.has_coins().await
+    }
+
+    async fn open_channels(&self) -> anyhow::Result<()> {
+        let channels = [
+            (&self.slashed, &self.node, CAPACITY_SAT),
+            (&self.node, &self.router, CAPACITY_SAT),
+            (&self.router, &self.winner, CAPACITY_SAT),
+            (&self.router, &self.slashed, NARROW_SAT),
+        ];
+        for (from, to, capacity) in channels {
+            from.connect(to).await?;
+            from.open_channel(to, capacity).await?;
+        }
+        // Announced after six blocks, which a route over two hops needs.
+        self.mine(6).await?;
+        self.settled().await?;
+        let edges = channels.len();
+        for peer in [&self.slashed, &self.node, &self.router] {
+            peer.until("all channels announced", |lnd| async move {
+                let graph = lnd.client().lightning().describe_graph(ChannelGraphRequest::default()).await?;
+                let known = graph.into_inner().edges;
+                Ok(known.iter().filter(|edge| edge.node1_policy.is_some() && edge.node2_policy.is_some()).count()
+                    == edges)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Mines, and waits until all nodes have seen it.
+    pub async fn mine(&self, blocks: u32) -> anyhow::Result<()> {
+        self.chain.mine(blocks).await?;
+        let height = self.chain.height().await?;
+        for peer in self.peers() {
+            peer.reaches(height).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all channels can be used.
+    pub async fn settled(&self) -> anyhow::Result<()> {
+        // The node first: of those who may have been gone it alone knows, the others may not have noticed yet.
+        self.node.has_channels(2, &[(&self.slashed, &self.node), (&self.node, &self.router)]).await?;
+        self.slashed.has_channels(2, &[]).await?;
+        self.router.has_channels(3, &[]).await?;
+        self.winner.has_channels(1, &[]).await?;
+        Ok(())
+    }
+
+    /// As it was stood up, whatever the row before has left: the node runs and has forgotten which channels failed it.
+    pub async fn restore(&self) -> anyhow::Result<()> {
+        if !self.node.runs() {
+            self.node.start(&self.chain, true)?;
+        }
+        self.settled().await?;
+        let forget = ResetMissionControlRequest {};
+        self.node.client().await.client().router().reset_mission_control(forget).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! An invoice that lnd has paid at somebody else's request, before the run sent anything.
+
+use bondflow::engine::{Clock, Status};
+use bondflow::lnd::Node;
+use bondflow::payout::ports::{Lightning, Send};
+use mostro_core::message::Action;
+
+use super::world::{Setup, World};
+
+/// The payment is found at lnd, taken as the debt's, and nothing is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invoice_that_lnd_has_paid_is_not_paid_again() {
+    let mut world = World::new(Setup::default()).await;
+    let bond = world.taker_bond();
+    world.rule(Action::AdminCancel, false, true).await;
+    world.hears(&world.seller, Action::AddBondInvoice, 1).await;
+
+    let (bolt11, hash) = world.invoice(500);
+    let lnd = Node::new(&world.lnd.address(), world.lnd.cert_path(), world.lnd.macaroon_path()).unwrap();
+    let valid_until = world.clock.now().after(std::time::Duration::from_secs(60));
+    let by_hand = Send {
+        bolt11: bolt11.clone(),
+        hash,
+        amount_sats: None,
+        fee_limit_sats: 10,
+        cltv_limit: 1_008,
+        timeout_secs: 60,
+        valid_until,
+    };
+    lnd.send(&by_hand).await;
+    lnd.watch(hash).await;
+
+    assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
+    world.run_is("bond_payout", &bond, "slashed", Status::Completed).await;
+    let ledger = world.lnd.node.ledger();
+    assert_eq!((ledger.times_paid(hash), ledger.sends_of(hash).len()), (1, 1));
+    world.stop().await;
+}
