@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use crate::engine::store::Row;
-use crate::engine::{Alarms, Clock, Store};
+use crate::engine::{Alarms, Clock, RunId, Store};
 use crate::payout::books::secret32;
 use crate::payout::ports::{HoldState, Lightning};
 use crate::payout::tables::BONDS;
+use crate::payout::{bond_payout, bond_release};
 
 use super::AppError;
 
@@ -34,19 +35,24 @@ pub(super) struct Chain {
 }
 
 /// Watches until `stop` turns true.
-pub(super) async fn run(mut chain: Chain) -> Result<(), AppError> {
+pub(super) async fn run(chain: Chain) -> Result<(), AppError> {
+    let mut stop = chain.stop.clone();
     // The expiry heights of accepted HTLCs never change; an alarm is raised once for each bond.
     let mut known: BTreeMap<String, Watched> = BTreeMap::new();
     loop {
         let next = chain.clock.now().after(PERIOD);
         let locked = chain.store.rows(BONDS.name, "state", &Value::from("locked")).await?;
         known.retain(|id, _| locked.iter().any(|bond| bond.get("id").and_then(Value::as_str) == Some(id)));
-        if !locked.is_empty() {
-            look(&chain, &locked, &mut known).await;
-        }
+        let round = async {
+            if !locked.is_empty() {
+                look(&chain, &locked, &mut known).await?;
+            }
+            sleep_until(chain.clock.as_ref(), next).await;
+            Ok::<(), AppError>(())
+        };
         tokio::select! {
-            () = sleep_until(chain.clock.as_ref(), next) => {}
-            _ = chain.stop.wait_for(|stop| *stop) => return Ok(()),
+            looked = round => looked?,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
     }
 }
@@ -63,10 +69,13 @@ struct Watched {
     warned: bool,
 }
 
-async fn look(chain: &Chain, locked: &[Row], known: &mut BTreeMap<String, Watched>) {
+async fn look(chain: &Chain, locked: &[Row], known: &mut BTreeMap<String, Watched>) -> Result<(), AppError> {
     let height = match chain.lnd.info().await {
         Ok(info) => info.block_height,
-        Err(error) => return debug!("the chain's height is not known now: {error}"),
+        Err(error) => {
+            debug!("the chain's height is not known now: {error}");
+            return Ok(());
+        }
     };
     for bond in locked {
         let text = |column: &str| bond.get(column).and_then(Value::as_str);
@@ -76,6 +85,8 @@ async fn look(chain: &Chain, locked: &[Row], known: &mut BTreeMap<String, Watche
                 Ok(HoldState::Accepted { expiry_height }) => {
                     known.insert(id.to_owned(), Watched { expiry_height, warned: false });
                 }
+                // It was given back on purpose, or its own run tells of the loss.
+                Ok(HoldState::Canceled | HoldState::Unknown) if is_ruled(chain.store.as_ref(), id).await? => {}
                 Ok(HoldState::Canceled | HoldState::Unknown) => {
                     let text = format!("lnd no longer holds the locked bond {id}: it can't be claimed any more");
                     chain.alarms.raise("bond-lost", &text);
@@ -94,4 +105,15 @@ async fn look(chain: &Chain, locked: &[Row], known: &mut BTreeMap<String, Watche
             chain.alarms.raise("htlc-near-expiry", &text);
         }
     }
+    Ok(())
+}
+
+/// Whether a run releases or claims the bond: the row says `locked` until that run has committed.
+async fn is_ruled(store: &dyn Store, bond: &str) -> Result<bool, AppError> {
+    for workflow in [bond_release::NAME, bond_payout::NAME] {
+        if store.run(&RunId::of(workflow, bond)).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -13,13 +13,14 @@ use crate::payout::messages::{InfoFacts, Outgoing};
 use crate::payout::ports::Lightning;
 
 use super::AppError;
+use super::in_force::InForce;
 
 /// What the part needs.
 pub(super) struct Info {
     pub(super) engine: Engine,
     pub(super) lnd: lnd::Node,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) schedule: Schedule,
+    pub(super) in_force: Arc<InForce>,
     pub(super) announce: Arc<Notify>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -28,11 +29,16 @@ pub(super) struct Info {
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Publishes until `stop` turns true.
-pub(super) async fn run(mut info: Info) -> Result<(), AppError> {
+pub(super) async fn run(info: Info) -> Result<(), AppError> {
+    let mut stop = info.stop.clone();
     loop {
         let now = info.clock.now();
-        let next = match publish(&info).await {
-            Ok(()) => next_after(&info.schedule, now),
+        let published = tokio::select! {
+            published = publish(&info) => published,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let next = match published {
+            Ok(()) => next_after(&info.in_force.info_schedule(), now),
             Err(reason) => {
                 warn!("the info event waits: {reason}");
                 Some(now.after(AGAIN))
@@ -51,7 +57,7 @@ pub(super) async fn run(mut info: Info) -> Result<(), AppError> {
         tokio::select! {
             () = timer => {}
             () = info.announce.notified() => {}
-            _ = info.stop.wait_for(|stop| *stop) => return Ok(()),
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
     }
 }

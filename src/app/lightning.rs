@@ -4,7 +4,6 @@ use serde_json::Value;
 use tokio::time::{Duration, sleep};
 use tracing::{info, warn};
 
-use crate::config::Settings;
 use crate::engine::{Clock, Store};
 use crate::lnd::{self, startup};
 use crate::payout::tables::BONDS;
@@ -35,7 +34,7 @@ pub(super) async fn meet(
     node: &lnd::Node,
     store: &dyn Store,
     clock: &dyn Clock,
-    settings: &Settings,
+    allow_node_change: bool,
 ) -> Result<KnownNode, AppError> {
     let mut told = None;
     let info = loop {
@@ -53,7 +52,7 @@ pub(super) async fn meet(
     let found = KnownNode { identity: info.identity, network: info.network };
     let before = facts::holder(store).await?;
     if let Some(before) = before.filter(|before| *before != found.identity)
-        && !settings.lightning.allow_node_change
+        && !allow_node_change
         && holds_bonds(store).await?
     {
         return Err(OtherLnd { expected: before, found: found.identity }.into());

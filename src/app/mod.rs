@@ -2,6 +2,7 @@
 
 mod chain;
 mod facts;
+mod in_force;
 mod inbound;
 mod info;
 mod lightning;
@@ -25,17 +26,17 @@ use crate::engine::{
     Alarms, Clock, Commit, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp,
 };
 use crate::import::BEGUN_FACT;
-use crate::lnd;
+use crate::lnd::{self, startup};
 use crate::nostr::health;
 use crate::nostr::relays::{BadRelays, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
-use crate::nostr::wire::{BondTerms, Profile};
 use crate::payout::books::upsert;
 use crate::payout::tables::{CURSORS, TABLES, USERS};
-use crate::payout::{Intake, Terms, Workflows, World};
+use crate::payout::{Intake, Workflows, World};
 use crate::store::sqlite::{OpenError, OpenMode, SqliteStore};
 use crate::store::wake::{WakeListener, socket_beside};
 
+use in_force::InForce;
 use inbound::{Attended, Listener};
 
 /// Why a daemon does not start, or stopped. One line each; it says what to do.
@@ -70,6 +71,9 @@ pub enum AppError {
     /// Another daemon on the key.
     #[error(transparent)]
     OtherDaemon(#[from] health::OtherDaemon),
+    /// lnd's certificate or the macaroon is not there.
+    #[error("`lightning`: {0}")]
+    LndFile(#[from] lnd::NotConnected),
     /// lnd is another than the one that holds the open bonds.
     #[error(transparent)]
     OtherLnd(#[from] lightning::OtherLnd),
@@ -89,11 +93,7 @@ pub struct Daemon {
     file: Arc<SqliteStore>,
     clock: Arc<dyn Clock>,
     alarms: Alarms,
-    settings: Settings,
-    keys: Keys,
-    known: watch::Sender<Option<KnownNode>>,
-    terms: watch::Sender<Arc<Terms>>,
-    profile: watch::Sender<Profile>,
+    in_force: Arc<InForce>,
     announce: Arc<Notify>,
     stop: watch::Sender<bool>,
     wake: Option<WakeListener>,
@@ -109,6 +109,8 @@ impl Daemon {
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let keys = Keys::parse(settings.nostr.nsec_privkey.expose())
             .map_err(|_| AppError::Setting("`nostr.nsec_privkey` is no private key".to_owned()))?;
+        let Settings { lightning, nostr, .. } = settings.clone();
+        startup::check_files(&lightning.lnd_cert_file, &lightning.lnd_macaroon_file).await?;
         let path = settings.database.url.file().ok_or(AppError::NoPostgres)?;
         let file = Arc::new(SqliteStore::open(&path, TABLES, OpenMode::Daemon).await?);
         let store: Arc<dyn Store> = Arc::clone(&file) as Arc<dyn Store>;
@@ -117,25 +119,20 @@ impl Daemon {
         upsert_solvers(store.as_ref(), clock.now(), &settings).await?;
 
         let alarms = Alarms::default();
-        let lnd = lnd::Node::new(
-            &settings.lightning.lnd_grpc_host,
-            settings.lightning.lnd_cert_file.clone(),
-            settings.lightning.lnd_macaroon_file.clone(),
-        )
-        .map_err(|error| AppError::Setting(format!("`lightning.lnd_grpc_host`: {error}")))?;
+        let lnd = lnd::Node::new(&lightning.lnd_grpc_host, lightning.lnd_cert_file, lightning.lnd_macaroon_file)
+            .map_err(|error| AppError::Setting(format!("`lightning.lnd_grpc_host`: {error}")))?;
         let remembered = facts::known_node(store.as_ref()).await?;
         let met = remembered.is_none();
         let known = match remembered {
             Some(known) => known,
             None => {
                 info!("waiting for lnd, which this installation has never seen");
-                lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings).await?
+                lightning::meet(&lnd, store.as_ref(), clock.as_ref(), lightning.allow_node_change).await?
             }
         };
-        let terms = watch::Sender::new(Arc::new(terms::terms(&settings, &known, node_key).map_err(AppError::Setting)?));
-        let profile = watch::Sender::new(profile_of(&settings, &known));
+        let in_force = Arc::new(InForce::new(settings.clone(), known, node_key)?);
 
-        let urls: Vec<String> = settings.nostr.relays.iter().map(ToString::to_string).collect();
+        let urls: Vec<String> = nostr.relays.iter().map(ToString::to_string).collect();
         if let Some(other) = health::other_daemon(&urls, keys.public_key(), clock.now()).await {
             return Err(other.into());
         }
@@ -148,7 +145,7 @@ impl Daemon {
             store: Arc::clone(&store),
             lightning: Arc::new(lnd.clone()),
             attendance: Arc::new(attended.clone()),
-            terms: terms.subscribe(),
+            terms: in_force.terms(),
         };
         let workflows = Workflows::bind(&world)?;
         let registry = workflows.registry();
@@ -157,7 +154,7 @@ impl Daemon {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             registry,
-            sealer: Arc::new(NostrSealer::new(keys.clone(), profile.subscribe())),
+            sealer: Arc::new(NostrSealer::new(keys.clone(), in_force.profile())),
             alarms: alarms.clone(),
             owner: uuid::Uuid::new_v4().to_string(),
             options: Options {
@@ -170,26 +167,22 @@ impl Daemon {
             file,
             clock: Arc::clone(&clock),
             alarms,
-            keys: keys.clone(),
-            known: watch::Sender::new(Some(known)),
-            terms,
-            profile,
+            in_force: Arc::clone(&in_force),
             announce: Arc::new(Notify::new()),
             stop: watch::Sender::new(false),
             wake: None,
             parts: JoinSet::new(),
-            settings,
         };
         let hurry = Arc::new(Notify::new());
         let intake = Intake::new(world, engine.clone(), workflows);
-        let listener = Listener::new(intake, Arc::clone(&clock), keys, daemon.profile.subscribe(), begun);
+        let listener = Listener::new(intake, Arc::clone(&clock), keys, in_force.profile(), begun);
         let stop = daemon.stop.clone();
         let publisher = Arc::new(inbound::Outward(relays));
         let courier = Courier::new(Arc::clone(&store), Arc::clone(&clock), publisher, Arc::clone(&hurry));
         let courier_stop = stop.subscribe();
         daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
         daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
-        daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met));
+        daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met, lightning.allow_node_change));
         daemon.parts.spawn(chain::run(chain::Chain {
             store: Arc::clone(&store),
             lnd: Arc::new(lnd.clone()),
@@ -201,7 +194,7 @@ impl Daemon {
             engine,
             lnd,
             clock,
-            schedule: daemon.settings.schedules.info_event.clone(),
+            in_force,
             announce: Arc::clone(&daemon.announce),
             stop: stop.subscribe(),
         }));
@@ -219,16 +212,17 @@ impl Daemon {
         engine: Engine,
         lnd: lnd::Node,
         met: bool,
+        allow_node_change: bool,
     ) -> impl Future<Output = Result<(), AppError>> + Send + 'static {
-        let (store, clock, settings) = (self.store(), Arc::clone(&self.clock), self.settings.clone());
-        let (mut stop, known) = (self.stop.subscribe(), self.known.clone());
+        let (store, clock, in_force) = (self.store(), Arc::clone(&self.clock), Arc::clone(&self.in_force));
+        let mut stop = self.stop.subscribe();
         async move {
             if !met {
                 let found = tokio::select! {
-                    found = lightning::meet(&lnd, store.as_ref(), clock.as_ref(), &settings) => found?,
+                    found = lightning::meet(&lnd, store.as_ref(), clock.as_ref(), allow_node_change) => found?,
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
-                known.send_replace(Some(found));
+                in_force.met(found)?;
             }
             Ok(engine.run(stop).await?)
         }
@@ -249,14 +243,9 @@ impl Daemon {
     ///
     /// # Errors
     /// When the new settings can't be used: nothing has changed then.
-    pub fn reload(&mut self, new: Settings) -> Result<Vec<Change>, AppError> {
-        let changes = self.settings.diff(&new);
-        if let Some(known) = self.known.borrow().clone() {
-            let terms = terms::terms(&new, &known, self.keys.public_key().to_hex()).map_err(AppError::Setting)?;
-            self.terms.send_replace(Arc::new(terms));
-            self.profile.send_replace(profile_of(&new, &known));
-        }
-        self.settings = new;
+    pub async fn reload(&mut self, new: Settings) -> Result<Vec<Change>, AppError> {
+        upsert_solvers(self.file.as_ref(), self.clock.now(), &new).await?;
+        let changes = self.in_force.settings(new)?;
         self.announce.notify_one();
         Ok(changes)
     }
@@ -327,23 +316,4 @@ async fn read_cursors(store: &dyn Store, settings: &Settings) -> Result<HashMap<
         }
     }
     Ok(cursors)
-}
-
-fn profile_of(settings: &Settings, known: &KnownNode) -> Profile {
-    let bond = &settings.anti_abuse_bond;
-    Profile {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        name: settings.mostro.name.clone(),
-        network: known.network.clone(),
-        pow: settings.mostro.pow,
-        pow_first_contact: settings.mostro.pow_first_contact,
-        bonds: bond.enabled.then(|| BondTerms {
-            apply_to: bond.apply_to.as_str().to_owned(),
-            amount_pct: bond.amount_pct.to_string(),
-            base_amount_sats: bond.base_amount_sats,
-            slash_on_waiting_timeout: bond.slash_on_waiting_timeout,
-            slash_node_share_pct: bond.slash_node_share_pct.to_string(),
-            payout_claim_window_days: bond.payout_claim_window_days,
-        }),
-    }
 }

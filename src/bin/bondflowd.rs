@@ -101,7 +101,7 @@ async fn run(path: &Path) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&mut daemon, path),
+            _ = hangup.recv() => reload(&mut daemon, path).await,
             failed = daemon.failed() => {
                 error!("{failed}");
                 daemon.stop().await;
@@ -116,9 +116,12 @@ async fn run(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Reads the settings again; bad ones change nothing.
-fn reload(daemon: &mut Daemon, path: &Path) {
-    let reloaded = Settings::load(path, config::variables()).map_err(anyhow::Error::from);
-    match reloaded.and_then(|settings| daemon.reload(settings).map_err(anyhow::Error::from)) {
+async fn reload(daemon: &mut Daemon, path: &Path) {
+    let reloaded = match Settings::load(path, config::variables()) {
+        Ok(settings) => daemon.reload(settings).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error.into()),
+    };
+    match reloaded {
         Ok(changes) if changes.is_empty() => info!("the settings are as before"),
         Ok(changes) => {
             for change in changes {

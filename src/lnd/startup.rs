@@ -1,6 +1,7 @@
 //! Whether lnd serves, is the one that was meant, and grants all that the payout asks of it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,9 +11,11 @@ use tonic_lnd::staterpc::WalletState;
 use tonic_lnd::tonic::{Code, Status};
 
 use super::channel::GET_STATE;
-use super::connect::NotConnected;
+use super::connect::{NotConnected, read};
 use super::errors::{Meaning, Outage, line, meaning};
+use super::macaroon::Macaroon;
 use super::node::{Node, node_info};
+use super::pin;
 use crate::payout::ports::NodeInfo;
 
 /// How often lnd is asked whether it serves yet.
@@ -59,6 +62,18 @@ pub enum Unusable {
 
 fn list(uris: &BTreeSet<&'static str>) -> String {
     uris.iter().map(|uri| format!("uri:{uri}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Looks once whether the two files that lnd wrote are there and hold what they should: a wrong path does not mend
+/// itself, so it is worth saying before anything waits for lnd.
+///
+/// # Errors
+/// With the first of them that can't be used.
+pub async fn check_files(certificate: &Path, macaroon: &Path) -> Result<(), NotConnected> {
+    let pem = read(certificate).await?;
+    pin::certificate_of(&pem).ok_or_else(|| NotConnected::NoCertificate(certificate.to_owned()))?;
+    let bytes = read(macaroon).await?;
+    Macaroon::from_bytes(&bytes).map(drop).map_err(|_| NotConnected::NoMacaroon(macaroon.to_owned()))
 }
 
 /// Waits until lnd says `SERVER_ACTIVE`; for that it needs no macaroon. `told` is called with each new reason to wait.

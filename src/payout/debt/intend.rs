@@ -167,7 +167,7 @@ fn payment_row(
             "sends": record.sends,
             "last_send_at": now.secs(),
             "valid_until": valid_until.secs(),
-            "judged_index": record.judged_index,
+            "judged_index": record.newest_judged(),
             "verdict": null,
         }),
     )

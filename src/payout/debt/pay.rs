@@ -115,7 +115,7 @@ impl<S: Owing> Step<S> for Pay {
             tx.effects.rows.push(update(
                 PAYMENTS,
                 &hex::encode(record.payment_hash),
-                json!({ "verdict": verdict, "judged_index": record.judged_index }),
+                json!({ "verdict": verdict, "judged_index": record.newest_judged() }),
                 json!({}),
             ));
             tx.effects.nudges.extend(NEXT_IN_LINE.map(|workflow| Nudge {
@@ -132,10 +132,11 @@ impl<S: Owing> Step<S> for Pay {
         // A send that lnd has not shown yet is decided soon after it can't arrive any more.
         let pending = state.debt().open_record().and_then(|record| record.undecided).filter(|send| !send.arrived);
         let look = now.after(Duration::from_secs(u64::from(self.0.terms().look_again_secs)));
-        Some(pending.map_or(look, |send| {
+        let past = pending.map(|send| {
             let past = send.send_valid_until.saturating_add(crate::payout::policy::verdict::SKEW_MARGIN_SECS + 1);
-            Timestamp::from_secs(past).max(now.after(LOOK_SOON)).min(look)
-        }))
+            Timestamp::from_secs(past)
+        });
+        Some(past.filter(|past| *past > now).map_or(look, |past| past.min(look)))
     }
 
     fn watch(&self, state: &S) -> Option<BoxFuture<'static, ()>> {
@@ -143,8 +144,6 @@ impl<S: Owing> Step<S> for Pay {
     }
 }
 
-/// The soonest look after one without a verdict.
-const LOOK_SOON: Duration = Duration::from_secs(1);
 /// The workflows whose payments share the caps.
 const NEXT_IN_LINE: [&str; 2] = ["bond_payout", "trade_payout"];
 

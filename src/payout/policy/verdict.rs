@@ -93,6 +93,11 @@ impl HashRecord {
         Ok(Self { sends, undecided: Some(undecided), ..*self })
     }
 
+    /// The highest `payment_index` that was judged, if lnd ever showed a payment of this hash that has ended.
+    pub fn newest_judged(&self) -> Option<u64> {
+        Some(self.judged_index).filter(|index| *index > 0)
+    }
+
     /// Judges an observation and answers the record to commit with the verdict.
     pub fn judge(&self, seen: Observation, at: &Circumstances) -> (Self, Verdict) {
         match seen {

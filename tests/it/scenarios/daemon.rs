@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bondflow::config::Settings;
 use bondflow::engine::{Clock, Status, SystemClock};
+use bondflow::payout::tables::USERS;
 use bondflow::sandbox::lnd::{Behaviour, StandIn, StandInOptions};
 use mostro_core::message::Action;
 
@@ -211,6 +213,20 @@ async fn sighup_takes_new_settings_over_for_running_bonds_and_bad_ones_change_no
     process.stop(SOON).await;
 }
 
+/// Whom the settings name as a solver may rule from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_admits_new_solvers() {
+    let mut world = World::new(Setup::default()).await;
+    let solver = nostr_sdk::Keys::generate().public_key().to_hex();
+    assert_eq!(world.store().row(USERS.name, &solver).await.unwrap(), None);
+    world.setup.settings = vec![("mostro", format!("solvers = ['{solver}']"))];
+    let settings = Settings::load(&world.settings_file(), std::iter::empty()).unwrap();
+    world.daemon().reload(settings).await.unwrap();
+    let user = world.store().row(USERS.name, &solver).await.unwrap().unwrap();
+    assert_eq!((&user["is_solver"], &user["category"]), (&1.into(), &2.into()));
+    world.stop().await;
+}
+
 /// Shrinking the claim window counts for bonds that wait already, and so does a longer one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_moves_the_deadline_of_a_running_bond() {
@@ -218,17 +234,17 @@ async fn a_reload_moves_the_deadline_of_a_running_bond() {
     world.rule(Action::AdminCancel, false, true).await;
     world.hears(&world.seller, Action::AddBondInvoice, 1).await;
     let days = |days: u32| format!("payout_claim_window_days = {days}");
-    let reload = |world: &mut World, days: String| {
+    let reload = async |world: &mut World, days: String| {
         world.setup.settings = vec![("anti_abuse_bond", days)];
-        let settings = bondflow::config::Settings::load(&world.settings_file(), std::iter::empty()).unwrap();
-        let changes = world.daemon().reload(settings).unwrap();
+        let settings = Settings::load(&world.settings_file(), std::iter::empty()).unwrap();
+        let changes = world.daemon().reload(settings).await.unwrap();
         assert_eq!(changes.len(), 1, "{changes:?}");
     };
-    reload(&mut world, days(30));
+    reload(&mut world, days(30)).await;
     world.pass_days(20);
     world.passing(world.hears(&world.seller, Action::AddBondInvoice, 2)).await;
     world.bond_is(&world.taker_bond(), "state", "pending-payout").await;
-    reload(&mut world, days(10));
+    reload(&mut world, days(10)).await;
     world.clock.advance(Duration::from_secs(300));
     world.passing(world.bond_is(&world.taker_bond(), "state", "forfeited")).await;
     assert!(world.lnd.node.ledger().sends.iter().all(|send| send.hash.is_none()));

@@ -212,6 +212,12 @@ async fn killed_at(point: Point) {
     if !point.before_the_answer() && !matches!(point, AnswerWhileAway | PaidWhileAway) {
         process = again(&world, process).await;
     }
+    if point == SendNotTaken {
+        // Nothing is sent again before the first send can't arrive any more, by any clock.
+        let twice = tokio::time::timeout(Duration::from_secs(110), node.wait_for_send(hash)).await;
+        assert!(twice.is_err(), "sent while the first send could arrive");
+        node.wait_for_send(hash).await;
+    }
     if point == InFlight {
         world.run_is("bond_payout", &world.taker_bond(), "pay", Status::InDoubt).await;
         assert!(node.release(hash));

@@ -58,13 +58,15 @@ async fn paid_at_once(bonds: usize) {
         assert_eq!((row["state"].as_str(), &row["payout_attempts"]), (Some("slashed"), &0.into()));
     }
     let (asking, paying, whole) = (begun.until(all_asked), all_asked.until(ended), begun.until(ended));
+    let starts: Vec<u64> =
+        ledger.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.received_ms).collect();
+    let spread = starts.iter().max().zip(starts.iter().min()).map_or(0, |(last, first)| last - first);
+    println!("the sends came within {spread} ms");
     println!(
         "{bonds} bonds: all asked after {asking:?}, all paid {paying:?} later; {:.0} bonds/s, {:.0} paid/s",
         bonds as f64 / whole.as_secs_f64(),
         bonds as f64 / paying.as_secs_f64()
     );
-    let starts: Vec<u64> =
-        ledger.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.received_ms).collect();
     let overlapping = starts.windows(2).filter(|pair| pair[1].abs_diff(pair[0]) < 50).count();
     assert!(overlapping > bonds / 2, "payments wait for each other: {overlapping} of {bonds} overlap");
     world.stop().await;
