@@ -20,7 +20,7 @@ needs: # The one tool outside of cargo: the compiler for lnd's protocol files
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq build-essential; }
 
 demo: needs ## Shows one slashed bond from the ruling to the payment, with a kill in between (KEEP=1: leave all running)
-	@$(CARGO) build --locked --quiet --bins
+	@$(CARGO) build --locked --bins
 	@$(CARGO) run --locked --quiet --bin bondflowd -- demo $(if $(KEEP),--keep)
 
 test: needs ## Runs all tests

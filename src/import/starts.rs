@@ -14,7 +14,7 @@ use crate::engine::{Definition, Timestamp};
 use crate::payout::bond_payout::{self, BondPayout, BondView};
 use crate::payout::books::{Order, secret32};
 use crate::payout::debt::Debt;
-use crate::payout::policy::Split;
+use crate::payout::policy::{Amountless, Split};
 use crate::payout::trade_payout::{self, TradePayout};
 
 use super::inventory::Inventory;
@@ -54,7 +54,7 @@ fn bond_state(bond: &TakenBond, order: &Order, at: Timestamp) -> BondPayout {
     let owed = split.map_or(0, Split::counterparty_sats);
     let tried = bond.payout_payment_hash.as_deref().and_then(secret32);
     let failed = bond.state == "failed";
-    let mut debt = Debt::taken_over(owed, bond.payout_invoice.as_deref(), tried.as_slice(), at);
+    let mut debt = Debt::taken_over(owed, bond.payout_invoice.as_deref(), Amountless::Refuse, tried.as_slice(), at);
     debt.attempts = u32::try_from(bond.payout_attempts).unwrap_or(u32::MAX);
     debt.spent = failed;
     BondPayout {
@@ -89,6 +89,6 @@ fn trade_state(trade: &UnpaidTrade, order: &Order, at: Timestamp) -> TradePayout
     let own = invoice.and_then(|text| Some(*Bolt11Invoice::from_str(text).ok()?.payment_hash().as_ref()));
     let tried: Vec<[u8; 32]> = claimed.into_iter().chain(own.filter(|hash| Some(*hash) != claimed)).collect();
     let state = TradePayout::owed(order);
-    let debt = Debt::taken_over(state.debt.owed_sats, invoice, &tried, at);
+    let debt = Debt::taken_over(state.debt.owed_sats, invoice, Amountless::Allow, &tried, at);
     TradePayout { left_invoice: None, debt, ..state }
 }

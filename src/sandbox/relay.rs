@@ -1,6 +1,6 @@
 //! A Nostr relay on a real websocket, with a door that can be shut.
 //!
-//! Clients connect to the door, a plain TCP listener that passes bytes on to the relay behind it.
+//! Clients connect to the door, a plain TCP listener that passes bytes on to the relay behind it, within this process.
 //! Shutting the door cuts every connection at once, as a crash or a dead network would, while the
 //! relay keeps what it has stored; opening it listens on the same port again.
 
@@ -17,6 +17,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
+
+/// Bytes that are passed on at once.
+const BUFFER: usize = 64 * 1024;
 
 /// What the relay allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +43,11 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct SandboxRelay {
     address: SocketAddr,
-    behind: SocketAddr,
+    relay: LocalRelay,
     database: MemoryDatabase,
     door: Mutex<Option<JoinSet<()>>>,
     frozen: watch::Sender<bool>,
     refuses: Arc<AtomicBool>,
-    _relay: LocalRelay,
 }
 
 impl SandboxRelay {
@@ -62,15 +64,12 @@ impl SandboxRelay {
         if limits.introduction {
             builder = builder.nip42(RelayBuilderNip42::default());
         }
-        let relay = run(&builder).await?;
-        let behind = relay.url().await;
-        let behind = behind.as_str_without_trailing_slash().trim_start_matches("ws://").parse();
-        let behind = behind.map_err(io::Error::other)?;
+        let relay = LocalRelay::new(builder);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let frozen = watch::Sender::new(false);
-        let door = open_door(listener, behind, frozen.subscribe());
-        Ok(Self { address, behind, database, door: Mutex::new(Some(door)), frozen, refuses, _relay: relay })
+        let door = open_door(listener, relay.clone(), frozen.subscribe());
+        Ok(Self { address, relay, database, door: Mutex::new(Some(door)), frozen, refuses })
     }
 
     /// Where clients connect.
@@ -90,7 +89,7 @@ impl SandboxRelay {
         let mut door = self.door.lock().await;
         if door.is_none() {
             let listener = TcpListener::bind(self.address).await?;
-            *door = Some(open_door(listener, self.behind, self.frozen.subscribe()));
+            *door = Some(open_door(listener, self.relay.clone(), self.frozen.subscribe()));
         }
         Ok(())
     }
@@ -116,20 +115,6 @@ impl SandboxRelay {
     }
 }
 
-/// Runs the relay on a free port of its own choice. Between the choice and the binding another may
-/// take the port: then it chooses again.
-async fn run(builder: &RelayBuilder) -> io::Result<LocalRelay> {
-    let mut error = None;
-    for _ in 0..10 {
-        let relay = LocalRelay::new(builder.clone());
-        match relay.run().await {
-            Ok(()) => return Ok(relay),
-            Err(refused) => error = Some(io::Error::other(refused)),
-        }
-    }
-    Err(error.unwrap_or_else(|| io::Error::other("no free port")))
-}
-
 #[derive(Debug)]
 struct Refusing(Arc<AtomicBool>);
 
@@ -143,15 +128,15 @@ impl WritePolicy for Refusing {
 }
 
 /// The tasks of an open door: aborting them closes every socket.
-fn open_door(listener: TcpListener, behind: SocketAddr, frozen: watch::Receiver<bool>) -> JoinSet<()> {
+fn open_door(listener: TcpListener, relay: LocalRelay, frozen: watch::Receiver<bool>) -> JoinSet<()> {
     let mut door = JoinSet::new();
     door.spawn(async move {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = listener.accept() => {
-                    if let Ok((client, _)) = accepted {
-                        connections.spawn(pass(client, behind, frozen.clone()));
+                    if let Ok((client, address)) = accepted {
+                        connections.spawn(pass(client, address, relay.clone(), frozen.clone()));
                     }
                 }
                 Some(_) = connections.join_next() => {}
@@ -161,21 +146,30 @@ fn open_door(listener: TcpListener, behind: SocketAddr, frozen: watch::Receiver<
     door
 }
 
-/// Passes bytes both ways until one side closes.
-async fn pass(client: TcpStream, behind: SocketAddr, frozen: watch::Receiver<bool>) {
-    let Ok(relay) = TcpStream::connect(behind).await else { return };
+/// Passes bytes both ways until one side closes. The relay is no socket further on: between two
+/// that answer each other at once, each with its own timers, a small packet waits for 40 ms.
+async fn pass(client: TcpStream, address: SocketAddr, relay: LocalRelay, frozen: watch::Receiver<bool>) {
     // An answer is smaller than a packet: without this it would wait for the next one.
-    let _ = (client.set_nodelay(true), relay.set_nodelay(true));
+    let _ = client.set_nodelay(true);
+    let (door, mut behind) = tokio::io::duplex(BUFFER);
+    let serve = async {
+        // The relay wants the stream as it is once the websocket is open.
+        if tokio_tungstenite::accept_async(&mut behind).await.is_ok() {
+            // It ends with the connection; what ended it concerns the client.
+            let _ = relay.take_connection(behind, address).await;
+        }
+    };
     let (from_client, to_client) = client.into_split();
-    let (from_relay, to_relay) = relay.into_split();
+    let (from_relay, to_relay) = tokio::io::split(door);
     tokio::select! {
+        () = serve => {}
         () = copy(from_client, to_relay, frozen.clone()) => {}
         () = copy(from_relay, to_client, frozen) => {}
     }
 }
 
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut frozen: watch::Receiver<bool>) {
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = vec![0; BUFFER];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let thawed = frozen.wait_for(|frozen| !frozen).await.is_ok();
         if !thawed || to.write_all(&buffer[..length]).await.is_err() {

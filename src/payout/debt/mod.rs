@@ -28,7 +28,7 @@ use crate::engine::store::RowWrite;
 use crate::engine::{Effects, Timestamp};
 
 use super::books::secret32;
-use super::policy::{AcceptedInvoice, HashRecord, Preimage, all_decided};
+use super::policy::{AcceptedInvoice, Amountless, HashRecord, Preimage, all_decided};
 
 /// What is owed, and all that was ever done to pay it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,11 +99,23 @@ impl Debt {
 
     /// A debt that another daemon may have tried to pay under these hashes: nothing is sent, asked
     /// for or accepted before lnd has told, or can't be reached by that daemon's sends any more.
-    pub fn taken_over(owed_sats: u64, bolt11: Option<&str>, tried: &[[u8; 32]], at: Timestamp) -> Self {
+    pub fn taken_over(
+        owed_sats: u64,
+        bolt11: Option<&str>,
+        amountless: Amountless,
+        tried: &[[u8; 32]],
+        at: Timestamp,
+    ) -> Self {
         let mut debt = Self::of(owed_sats);
         let invoice = bolt11.and_then(|text| Bolt11Invoice::from_str(text).ok());
         let expires_at = invoice.as_ref().and_then(|invoice| i64::try_from(invoice.expires_at()?.as_secs()).ok());
         let own_hash = invoice.as_ref().map(|invoice| *invoice.payment_hash().as_ref());
+        // An invoice over another amount was never good: it is only looked up, under its hash.
+        let fits = |invoice: &Bolt11Invoice| match invoice.amount_milli_satoshis() {
+            Some(msat) => Some(msat) == owed_sats.checked_mul(1_000),
+            None => amountless == Amountless::Allow,
+        };
+        let invoice = invoice.filter(fits);
         if let (Some(invoice), Some(hash), Some(expires_at)) = (&invoice, own_hash, expires_at) {
             debt.hashes.push(HashRecord::new(hash, expires_at));
             debt.invoice = Some(Invoice {

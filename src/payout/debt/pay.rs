@@ -213,7 +213,7 @@ fn doubt_of(verdict: Verdict) -> String {
         Verdict::InDoubt(Doubt::LedgerUnread) => "lnd did not say whether it still knows its payments",
         Verdict::InDoubt(Doubt::PreimageMismatch) => "lnd says paid, but its preimage is not the hash's",
         Verdict::Unavailable => "lnd can't serve",
-        _ => "lnd has forgotten payments that this database knows of: `workflowctl resolve` it",
+        _ => "lnd has forgotten payments that this database knows of: only a person can find out whether it was paid",
     }
     .to_owned()
 }

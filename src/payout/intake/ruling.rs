@@ -54,7 +54,9 @@ impl Intake {
         let bonds = books::bonds_of(store, id).await?;
         let slashed = slashed_bonds(&order, &bonds, slash)?;
         if order.initiator().is_none() {
-            return Err(Refused::Unread(format!("order {id}: nobody knows which side opened the dispute")));
+            // Nothing can be published about such a dispute: no ruling, until a person mends the books.
+            let text = format!("order {id}: nobody knows which side opened the dispute, so it can't be ruled on");
+            return Ok(Effects { alarms: vec![("books", text)], ..Effects::default() });
         }
 
         let mut effects = Effects {

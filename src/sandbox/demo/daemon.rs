@@ -36,12 +36,15 @@ impl Line {
         let field = |name| self.field(name);
         match field("message") {
             "transition" => {
-                let kind = field("workflow");
-                let moved = format!("{kind}: {} → {}", field("step"), field("to"));
-                Some(match field("detail") {
-                    "" => format!("{moved}  ({})", field("outcome")),
-                    detail => format!("{moved}  ({}: {detail})", field("outcome")),
-                })
+                let mut text = format!("{}: {} → {}", field("workflow"), field("step"), field("to"));
+                let because = match (field("outcome"), field("detail")) {
+                    // The engine's own outcomes begin so; their detail says it better.
+                    (outcome, detail) if outcome.starts_with('@') => detail.to_owned(),
+                    (outcome, "") => outcome.to_owned(),
+                    (outcome, detail) => format!("{outcome}, {detail}"),
+                };
+                text.push_str(&format!("  ({because})"));
+                Some(text)
             }
             message if matches!(self.0["level"].as_str(), Some("WARN" | "ERROR")) => Some(message.to_owned()),
             _ => None,

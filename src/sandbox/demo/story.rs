@@ -15,7 +15,7 @@ use crate::sandbox::lnd::{Behaviour, InvoiceSpec, payment_hash};
 use crate::sandbox::mostrod::Trade;
 use crate::store::sqlite::{OpenMode, SqliteStore};
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Line};
 use super::evidence::{Evidence, Latency};
 use super::programs::{Programs, shown};
 use super::screen::{Screen, Who};
@@ -44,9 +44,9 @@ pub async fn tell(stage: Stage, programs: Programs, screen: Screen, deadline: In
     let (hash, sent) = answer(&stage, &daemon, screen, deadline).await?;
 
     let pid = daemon.pid();
-    screen.step(Who::Demo, format_args!("kills bondflowd ({pid}) while the payment is in flight"));
+    screen.step(Who::Demo, format_args!("bondflowd, process {pid}, while the payment is in flight"));
     let status = daemon.kill().await?;
-    screen.step(Who::Demo, format_args!("bondflowd is dead: {status}"));
+    screen.step(Who::Demo, format_args!("it is dead: {status}"));
     let in_flight_at_kill = stage.lnd.node.ledger().times_paid(hash) == 0;
 
     let daemon = Daemon::start(&programs, &stage.log(), screen).await?;
@@ -58,12 +58,15 @@ pub async fn tell(stage: Stage, programs: Programs, screen: Screen, deadline: In
     screen.step(Who::Winner, "the wallet claims the payment");
     daemon.says("the end", deadline, |line| line.is_transition("bond_payout", "slashed", "completed")).await?;
     for (client, who, action) in [
+        (&stage.buyer, Who::Slashed, Action::BondSlashed),
         (&stage.seller, Who::Winner, Action::BondInvoiceAccepted),
         (&stage.seller, Who::Winner, Action::BondPayoutCompleted),
-        (&stage.buyer, Who::Slashed, Action::BondSlashed),
     ] {
-        hears(client, &daemon, action.clone(), deadline).await?;
-        screen.step(who, format_args!("is told {action}"));
+        let name = serde_json::to_value(&action)?;
+        let name = name.as_str().context("an action has a name")?;
+        let heard = client.wait_for(PATIENCE, |heard| heard.action() == action);
+        daemon.meanwhile(name, deadline, heard).await??;
+        screen.step(who, format_args!("has been told {name}"));
     }
 
     screen.heading(&format!("history  {}", programs.typed(&format!("history {}", buyers_bond(stage.trade()).id))));
@@ -96,7 +99,12 @@ impl Told {
     pub async fn open_another(self, screen: Screen) -> anyhow::Result<Self> {
         let trade = self.stage.trades.last().context("there is no other trade")?;
         screen.heading("to play with");
-        slash(&self.stage, &self.daemon, trade, screen, Instant::now() + PATIENCE).await?;
+        let deadline = Instant::now() + PATIENCE;
+        slash(&self.stage, &self.daemon, trade, screen, deadline).await?;
+        let order = trade.order.to_string();
+        let resolved =
+            |line: &Line| line.field("key") == order && line.is_transition("order_resolution", "resolved", "completed");
+        self.daemon.says("the end of the order", deadline, resolved).await?;
         let bond = buyers_bond(trade).id;
         screen.line(format_args!(
             "\nAll of it runs until Ctrl-C, and the second bond waits for an invoice that nobody sends. For example:"
@@ -131,8 +139,7 @@ async fn import(programs: &Programs, stage: &Stage, screen: Screen) -> anyhow::R
 async fn start(programs: &Programs, stage: &Stage, screen: Screen, deadline: Instant) -> anyhow::Result<Daemon> {
     let daemon = Daemon::start(programs, &stage.log(), screen).await?;
     screen.step(Who::Bondflowd, format_args!("starts, process {}", daemon.pid()));
-    let announced =
-        |line: &super::daemon::Line| line.field("message") == "published" && line.field("topic") == "info event";
+    let announced = |line: &Line| line.field("message") == "published" && line.field("topic") == "info event";
     daemon.says("the node's info event", deadline, announced).await?;
     screen.step(Who::Bondflowd, "is connected to the relay and lnd, and has published its info event");
     Ok(daemon)
@@ -199,12 +206,6 @@ async fn publish<T>(
     let (published, follows) = tokio::join!(from.publish(event), daemon.meanwhile(what, deadline, follows));
     published?;
     follows
-}
-
-async fn hears(client: &Client, daemon: &Daemon, action: Action, deadline: Instant) -> anyhow::Result<()> {
-    let heard = client.wait_for(PATIENCE, |heard| heard.action() == action);
-    daemon.meanwhile(&action.to_string(), deadline, heard).await??;
-    Ok(())
 }
 
 /// How often the winner was told what, once all that the relay has for him was heard.
