@@ -134,7 +134,7 @@ pub struct NewSignal {
     pub dedup: String,
 }
 
-/// Makes waiting runs due now: the oldest first.
+/// Makes waiting runs due now that are not due yet: the oldest first. So two nudges wake two runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nudge {
     /// Runs of this workflow

@@ -198,6 +198,7 @@ impl Tables {
             .values_mut()
             .filter(|run| run.status == Status::Waiting && run.owner.is_none())
             .filter(|run| run.pin.workflow == nudge.workflow && run.step == nudge.step)
+            .filter(|run| run.due_at.is_none_or(|due_at| due_at > at))
             .collect();
         waiting.sort_by_key(|run| (run.due_at.is_none(), run.due_at, run.seq));
         for run in waiting.into_iter().take(nudge.limit as usize) {

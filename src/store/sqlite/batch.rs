@@ -74,15 +74,22 @@ pub(super) async fn apply(
 
     let mut verdicts: Vec<Verdict> = Vec::with_capacity(commits.len());
     let mut passed = Vec::with_capacity(commits.len());
+    let mut ahead = checks::Ahead::new();
     for (place, (commit, starts)) in commits.iter().zip(&starts).enumerate() {
-        verdicts.push(if admitted[place] {
-            let checked = checks::check(db, tables, commit, &found).await?;
-            Verdict::Now(checked.map(|rows| {
+        if !admitted[place] {
+            verdicts.push(Verdict::Later);
+            continue;
+        }
+        verdicts.push(match checks::check(db, tables, commit, &found, &ahead).await? {
+            checks::Checked::Holds(rows) => {
+                for (table, _) in &rows {
+                    *ahead.entry(table).or_default() += 1;
+                }
                 passed.push(Passed { place, commit, starts, rows });
-                Committed::default()
-            }))
-        } else {
-            Verdict::Later
+                Verdict::Now(Ok(Committed::default()))
+            }
+            checks::Checked::Refused(refusal) => Verdict::Now(Err(refusal)),
+            checks::Checked::Undecided => Verdict::Later,
         });
     }
 
@@ -372,7 +379,7 @@ async fn signal(
     Ok(())
 }
 
-/// Makes waiting runs due. Only the last commit of a batch has nudges, see [`admission`].
+/// Makes waiting runs due, after all else is written; see [`admission`].
 async fn nudge(db: &mut SqliteConnection, passed: &[Passed<'_>], written: &mut Applied) -> Result<(), Error> {
     for one in passed {
         for nudge in &one.commit.nudges {

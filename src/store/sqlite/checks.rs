@@ -68,22 +68,44 @@ pub(super) async fn find_rest(
     Ok(())
 }
 
-/// Checks all but the step; gives the rows as the commit wants them.
+/// What the checks say of a commit.
+pub(super) enum Checked {
+    /// They hold; the rows as the commit wants them.
+    Holds(Vec<(&'static str, Row)>),
+    /// They don't.
+    Refused(CommitError),
+    /// That depends on what the commits ahead of it write: it is to be asked again after them.
+    Undecided,
+}
+
+/// How many rows of each table the commits ahead in the same batch write.
+pub(super) type Ahead = HashMap<&'static str, u64>;
+
+/// Checks all but the step.
 pub(super) async fn check(
     db: &mut SqliteConnection,
     tables: &OwnTables,
     commit: &Commit,
     found: &Found,
-) -> Result<Result<Vec<(&'static str, Row)>, CommitError>, Error> {
+    ahead: &Ahead,
+) -> Result<Checked, Error> {
     if commit.inbox.as_ref().is_some_and(|id| found.inbox.contains(id)) {
-        return Ok(Err(CommitError::Seen));
+        return Ok(Checked::Refused(CommitError::Seen));
     }
     for guard in &commit.guards {
-        if let Err(refusal) = hold(db, tables, guard, found).await? {
-            return Ok(Err(refusal));
+        match hold(db, tables, guard, found, ahead).await? {
+            Held::Yes => {}
+            Held::No(refusal) => return Ok(Checked::Refused(refusal)),
+            Held::Undecided => return Ok(Checked::Undecided),
         }
     }
-    Ok(rows_after(tables, &commit.rows, found))
+    Ok(rows_after(tables, &commit.rows, found).map_or_else(Checked::Refused, Checked::Holds))
+}
+
+enum Held {
+    Yes,
+    No(CommitError),
+    Undecided,
 }
 
 async fn hold(
@@ -91,7 +113,8 @@ async fn hold(
     tables: &OwnTables,
     guard: &Guard,
     found: &Found,
-) -> Result<Result<(), CommitError>, Error> {
+    ahead: &Ahead,
+) -> Result<Held, Error> {
     let (holds, what) = match guard {
         Guard::Revision { run, revision } => {
             (found.run(run).is_some_and(|(_, now)| now == *revision), format!("run {run} at revision {revision}"))
@@ -99,22 +122,28 @@ async fn hold(
         Guard::NoRun { run } => (found.run(run).is_none(), format!("no run {run}")),
         Guard::Row { table, key, expect } => {
             if let Err(refusal) = known(tables, table).and_then(|table| fits(table, expect)) {
-                return Ok(Err(refusal));
+                return Ok(Held::No(refusal));
             }
             (found.row(table, key).is_some_and(|row| has(row, expect)), format!("{table} {key}"))
         }
         Guard::Absent { table, key } => match known(tables, table) {
             Ok(_) => (found.row(table, key).is_none(), format!("no {table} {key}")),
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => return Ok(Held::No(refusal)),
         },
         Guard::Fewer { table, matching, at_least, limit } => {
-            match count(db, tables, table, matching, *at_least, *limit).await? {
+            // Each row written ahead may move the count by one, either way.
+            let unsure = ahead.get(table).copied().unwrap_or(0);
+            let most = limit.saturating_add(unsure);
+            match count(db, tables, table, matching, *at_least, most).await? {
+                Ok(count) if count.saturating_add(unsure) >= *limit && count < most && unsure > 0 => {
+                    return Ok(Held::Undecided);
+                }
                 Ok(count) => (count < *limit, format!("fewer than {limit} {table}")),
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Held::No(refusal)),
             }
         }
     };
-    Ok(if holds { Ok(()) } else { Err(CommitError::Conflict(what)) })
+    Ok(if holds { Held::Yes } else { Held::No(CommitError::Conflict(what)) })
 }
 
 fn known(tables: &OwnTables, name: &str) -> Result<Table, CommitError> {

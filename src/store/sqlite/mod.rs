@@ -286,8 +286,9 @@ impl Store for SqliteStore {
         let mut db = self.readers.acquire().await.map_err(unread)?;
         let mut found = checks::find_runs(&mut db, &[&commit]).await.map_err(unread)?;
         checks::find_rest(&mut db, &self.tables, &[&commit], &[true], &mut found).await.map_err(unread)?;
-        let checked = checks::check(&mut db, &self.tables, &commit, &found).await.map_err(unread)?;
-        Ok(checked.is_ok())
+        let alone = checks::Ahead::new();
+        let checked = checks::check(&mut db, &self.tables, &commit, &found, &alone).await.map_err(unread)?;
+        Ok(matches!(checked, checks::Checked::Holds(_)))
     }
 
     async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {

@@ -138,7 +138,8 @@ pub(super) const NUDGE: &str = concat!(
     "
 UPDATE runs SET due_at = ?1 WHERE seq IN (
   SELECT seq FROM runs INDEXED BY runs_open
-  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL AND ",
+  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL
+    AND (due_at IS NULL OR due_at > ?1) AND ",
     open!(),
     "
   ORDER BY due_at NULLS LAST, seq LIMIT ?4)"

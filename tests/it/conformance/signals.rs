@@ -197,6 +197,16 @@ pub async fn a_nudge_takes_the_oldest_that_wait<S: StoreUnderTest>() {
         assert_eq!(claimed, expected);
     }
     assert_eq!(read(store, "d").await.due_at, None);
+    // Whom one nudge has woken is not woken by the next, claimed or not.
+    let run = begin(store, "f").await;
+    commit(store, stepping(13, StepCommit { lease: Lease::Release(None), ..step(&run, 1, Status::Waiting) })).await;
+    for n in [14, 15] {
+        commit(store, nudging(n, [nudge(1)])).await;
+    }
+    let claimed = store.claim(OWNER, at(15), at(9_000), 10).await.unwrap();
+    let mut claimed = keys(&claimed);
+    claimed.sort_unstable();
+    assert_eq!(claimed, ["d", "f"]);
 }
 
 pub async fn a_nudge_takes_only_what_it_names<S: StoreUnderTest>() {

@@ -226,27 +226,3 @@ async fn a_reload_admits_new_solvers() {
     assert_eq!((&user["is_solver"], &user["category"]), (&1.into(), &2.into()));
     world.stop().await;
 }
-
-/// Shrinking the claim window counts for bonds that wait already, and so does a longer one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_moves_the_deadline_of_a_running_bond() {
-    let mut world = World::new(Setup::default()).await;
-    world.rule(Action::AdminCancel, false, true).await;
-    world.hears(&world.seller, Action::AddBondInvoice, 1).await;
-    let days = |days: u32| format!("payout_claim_window_days = {days}");
-    let reload = async |world: &mut World, days: String| {
-        world.setup.settings = vec![("anti_abuse_bond", days)];
-        let settings = Settings::load(&world.settings_file(), std::iter::empty()).unwrap();
-        let changes = world.daemon().reload(settings).await.unwrap();
-        assert_eq!(changes.len(), 1, "{changes:?}");
-    };
-    reload(&mut world, days(30)).await;
-    world.pass_days(20);
-    world.passing(world.hears(&world.seller, Action::AddBondInvoice, 2)).await;
-    world.bond_is(&world.taker_bond(), "state", "pending-payout").await;
-    reload(&mut world, days(10)).await;
-    world.clock.advance(Duration::from_secs(300));
-    world.passing(world.bond_is(&world.taker_bond(), "state", "forfeited")).await;
-    assert!(world.lnd.node.ledger().sends.iter().all(|send| send.hash.is_none()));
-    world.stop().await;
-}

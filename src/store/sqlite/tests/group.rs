@@ -132,6 +132,42 @@ async fn a_nudge_does_not_see_what_comes_after_it() {
 }
 
 #[tokio::test]
+async fn nudges_share_a_transaction_and_wake_one_run_each() {
+    let (_folder, path) = place();
+    let runs = prepared(&path, 4).await;
+    let mut commits: Vec<_> = runs.iter().map(step).collect();
+    for commit in &mut commits {
+        let step = commit.step.as_mut().unwrap();
+        (step.status, step.lease) = (Status::Waiting, Lease::Release(None));
+    }
+    let nudge = || Nudge { workflow: "flow".into(), step: "next".into(), limit: 1 };
+    commits.extend((0..3).map(|_| Commit { nudges: vec![nudge()], at: Timestamp(7), ..Commit::default() }));
+    let (store, _, batches) = at_once(&path, commits).await;
+    assert_eq!(batches, 1);
+    let mut due = 0;
+    for run in &runs {
+        due += usize::from(store.run(&run.id).await.unwrap().unwrap().due_at == Some(Timestamp(7)));
+    }
+    assert_eq!(due, 3);
+}
+
+#[tokio::test]
+async fn those_that_count_rows_share_a_transaction_up_to_the_limit() {
+    let (_folder, path) = place();
+    let at_most = |limit| {
+        (0..10).map(move |n| Commit {
+            guards: vec![Guard::Fewer { table: "facts", matching: Row::new(), at_least: None, limit }],
+            ..fact(&format!("{limit}-{n}"), json!("x"))
+        })
+    };
+    let (store, answers, batches) = at_once(&path, at_most(20).chain(at_most(13)).collect()).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 13, "{answers:?}");
+    assert!(answers[..13].iter().all(Result::is_ok) && answers[13..].iter().all(conflict), "{answers:?}");
+    assert_eq!(batches, 1, "what is refused later writes nothing");
+    assert_eq!(store.rows("facts", "value", &json!("x")).await.unwrap().len(), 13);
+}
+
+#[tokio::test]
 async fn only_who_asks_for_the_impossible_is_refused() {
     let (_folder, path) = place();
     let runs = prepared(&path, 2).await;
