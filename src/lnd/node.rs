@@ -132,8 +132,8 @@ impl Lightning for Node {
         }
     }
 
-    fn watch(&self, hash: Hash) -> BoxFuture<'static, ()> {
-        Box::pin(watch::watch(self.clone(), hash))
+    fn watch(&self, hash: Hash, seen: bool) -> BoxFuture<'static, ()> {
+        Box::pin(watch::watch(self.clone(), hash, seen))
     }
 
     async fn info(&self) -> Result<NodeInfo, Unavailable> {

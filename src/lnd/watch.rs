@@ -27,9 +27,10 @@ enum Followed {
 }
 
 /// Resolves when it is worth tracking the payment again.
-pub(super) async fn watch(node: Node, hash: Hash) {
+pub(super) async fn watch(node: Node, hash: Hash, seen: bool) {
     match timeout(LONGEST, follow(&node, hash)).await {
         Ok(Followed::ToItsEnd) | Err(_) => {}
+        Ok(Followed::Over) if seen => {}
         Ok(Followed::Over) => sleep(AFTER_OVER).await,
         Ok(Followed::Lost) => sleep(AFTER_FAILURE).await,
     }

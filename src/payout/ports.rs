@@ -112,8 +112,10 @@ pub trait Lightning: std::marker::Send + Sync + 'static {
     /// What the node knows of the payment with that hash, now.
     async fn track(&self, hash: Hash) -> Observation;
     /// Resolves when the payment with that hash has come to an end, or when it can't be followed
-    /// any longer; either way it is worth asking again.
-    fn watch(&self, hash: Hash) -> BoxFuture<'static, ()>;
+    /// any longer; either way it is worth asking again. `seen` says that the caller saw it under
+    /// way: then its end is news however early it came. Otherwise an end that was there from the
+    /// start is reported late, since the caller knows of it and learned nothing.
+    fn watch(&self, hash: Hash, seen: bool) -> BoxFuture<'static, ()>;
     /// The node's own standing.
     async fn info(&self) -> Result<NodeInfo, Unavailable>;
 }

@@ -94,7 +94,7 @@ async fn a_send_is_paid_with_proof() {
     let bolt11 = invoice(&bench);
     let wanted = send(&bolt11);
     status(bench.node.send(&wanted).await);
-    timeout(PATIENCE, bench.node.watch(wanted.hash)).await.unwrap();
+    timeout(PATIENCE, bench.node.watch(wanted.hash, false)).await.unwrap();
     let PaymentStatus::Succeeded { preimage, fee_msat: 0 } = status(bench.node.track(wanted.hash).await) else {
         panic!("not paid");
     };
@@ -154,7 +154,7 @@ async fn an_answer_lost_on_the_way_is_no_verdict() {
     bench.lnd.node.inject("SendPaymentV2", Fault::DropAfterActing, 1);
     assert_eq!(bench.node.send(&wanted).await, Observation::Silent);
     bench.until_it_answers().await;
-    timeout(PATIENCE, bench.node.watch(wanted.hash)).await.unwrap();
+    timeout(PATIENCE, bench.node.watch(wanted.hash, false)).await.unwrap();
     assert!(matches!(status(bench.node.track(wanted.hash).await), PaymentStatus::Succeeded { .. }));
     assert_eq!(bench.lnd.node.ledger().times_paid(wanted.hash), 1);
 }
@@ -242,7 +242,7 @@ async fn each_failed_attempt_has_its_own_index() {
     ] {
         bench.payee.next_of(wanted.hash, behaviour, 1);
         status(bench.node.send(&wanted).await);
-        timeout(PATIENCE, bench.node.watch(wanted.hash)).await.unwrap();
+        timeout(PATIENCE, bench.node.watch(wanted.hash, false)).await.unwrap();
         let Observation::Payment { index, status } = bench.node.track(wanted.hash).await else { panic!("no payment") };
         assert_eq!(status, PaymentStatus::Failed(reason));
         indexes.push(index);
@@ -256,7 +256,7 @@ async fn a_watch_lasts_as_long_as_the_payment() {
     let wanted = send(&bench.payee.invoice(500, InvoiceSpec { hold: true, ..InvoiceSpec::default() }));
     bench.node.send(&wanted).await;
     bench.lnd.node.wait_for_htlc(wanted.hash).await;
-    let mut watch = tokio::spawn(bench.node.watch(wanted.hash));
+    let mut watch = tokio::spawn(bench.node.watch(wanted.hash, false));
     assert!(timeout(Duration::from_millis(300), &mut watch).await.is_err());
     assert!(bench.lnd.node.release(wanted.hash));
     timeout(PATIENCE, watch).await.unwrap().unwrap();
@@ -266,7 +266,7 @@ async fn a_watch_lasts_as_long_as_the_payment() {
 #[tokio::test]
 async fn a_watch_of_nothing_does_not_return_at_once() {
     let bench = Bench::new().await;
-    assert!(timeout(Duration::from_millis(500), bench.node.watch([1; 32])).await.is_err());
+    assert!(timeout(Duration::from_millis(500), bench.node.watch([1; 32], false)).await.is_err());
 }
 
 #[tokio::test]

@@ -140,7 +140,9 @@ impl<S: Owing> Step<S> for Pay {
     }
 
     fn watch(&self, state: &S) -> Option<BoxFuture<'static, ()>> {
-        state.debt().open_record().map(|record| self.0.lightning.watch(record.payment_hash))
+        let record = state.debt().open_record()?;
+        let arrived = record.undecided.is_some_and(|send| send.arrived);
+        Some(self.0.lightning.watch(record.payment_hash, arrived))
     }
 }
 

@@ -85,7 +85,7 @@ pub async fn a_payment_is_watched_to_its_end(bed: &dyn Bed) {
     assert_eq!(status(node.send(&send(bed, &invoice)).await), PaymentStatus::InFlight);
     assert_eq!(node.send(&send(bed, &invoice)).await, Observation::Silent, "it exists: no verdict");
     assert_eq!(status(node.track(invoice.hash).await), PaymentStatus::InFlight);
-    let mut watch = tokio::spawn(node.watch(invoice.hash));
+    let mut watch = tokio::spawn(node.watch(invoice.hash, false));
     assert!(tokio::time::timeout(SILENCE, &mut watch).await.is_err(), "it is under way");
     bed.winner_settles(&invoice).await;
     within("the end of the payment", watch).await.unwrap();
@@ -109,7 +109,7 @@ pub async fn each_failure_has_its_index_and_its_reason(bed: &dyn Bed) {
         let invoice = bed.invoice(ask).await;
         bed.winner_cancels(&invoice).await;
         node.send(&Send { fee_limit_sats, ..send(bed, &invoice) }).await;
-        within("the end of the payment", node.watch(invoice.hash)).await;
+        within("the end of the payment", node.watch(invoice.hash, false)).await;
         let Observation::Payment { index, status } = node.track(invoice.hash).await else { panic!("no payment") };
         assert_eq!(status, PaymentStatus::Failed(why));
         assert!(index > last, "{index} after {last}");
@@ -133,7 +133,7 @@ pub async fn what_is_refused_is_no_payment(bed: &dyn Bed) {
     let amountless = bed.invoice(Ask { amount_sat: None, ..Ask::default() }).await;
     assert_eq!(node.send(&send(bed, &amountless)).await, Observation::Refused(Refusal::Other));
     node.send(&Send { amount_sats: Some(321), ..send(bed, &amountless) }).await;
-    within("the end of the payment", node.watch(amountless.hash)).await;
+    within("the end of the payment", node.watch(amountless.hash, false)).await;
     assert!(matches!(status(node.track(amountless.hash).await), PaymentStatus::Succeeded { .. }));
 }
 
@@ -163,7 +163,7 @@ pub async fn a_node_that_is_gone_comes_back(bed: &dyn Bed) {
     bed.serves().await;
     assert_eq!(node.settle(bond.preimage).await, HoldAnswer::Settled);
     bed.winner_settles(&invoice).await;
-    within("the end of the payment", node.watch(invoice.hash)).await;
+    within("the end of the payment", node.watch(invoice.hash, false)).await;
     assert!(matches!(status(node.track(invoice.hash).await), PaymentStatus::Succeeded { .. }));
 }
 

@@ -28,7 +28,7 @@ async fn an_invoice_that_lnd_has_paid_is_not_paid_again() {
         valid_until,
     };
     lnd.send(&by_hand).await;
-    lnd.watch(hash).await;
+    lnd.watch(hash, false).await;
 
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     world.run_is("bond_payout", &bond, "slashed", Status::Completed).await;

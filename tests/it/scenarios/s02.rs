@@ -57,13 +57,13 @@ async fn s02_a_share_that_nobody_claims_is_forfeited_at_the_deadline() {
 async fn s02_the_window_of_the_present_settings_counts() {
     let mut world = World::asking(Setup::default()).await;
     let bond = world.taker_bond();
-    world.reload("payout_claim_window_days", 30);
+    world.reload("payout_claim_window_days", 30).await;
     world.set_to_deadline(&bond, 0).await;
     world.hears(&world.seller, Action::AddBondInvoice, 2).await;
     world.rests(&bond).await;
     assert_eq!(world.bond(&bond).await["state"], "pending-payout");
 
-    world.reload("payout_claim_window_days", 16);
+    world.reload("payout_claim_window_days", 16).await;
     world.set_to_deadline(&bond, 86_400).await;
     world.bond_is(&bond, "state", "forfeited").await;
     world.stop().await;

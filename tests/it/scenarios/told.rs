@@ -68,11 +68,11 @@ impl<L: Side> World<L> {
     }
 
     /// Puts another value into the bond settings and has the daemon take it over.
-    pub fn reload(&mut self, key: &str, value: u32) {
+    pub async fn reload(&mut self, key: &str, value: u32) {
         self.setup.settings.retain(|(_, line)| !line.starts_with(key));
         self.setup.settings.push(("anti_abuse_bond", format!("{key} = {value}")));
         let settings = Settings::load(&self.settings_file(), std::iter::empty()).unwrap();
-        self.daemon().reload(settings).unwrap();
+        self.daemon().reload(settings).await.unwrap();
     }
 
     /// Waits until everything that was decided to be said is acknowledged.
