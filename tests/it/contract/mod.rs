@@ -4,13 +4,13 @@
 //! environment variable `LND_BIN`, the folder that holds `lnd`, `btcd` and `btcctl`, and so are ignored by default:
 //! `make contract LND_BIN=…` runs them. `docs/lnd.md` tells the facts in prose.
 
-mod bed;
-mod calls;
+pub mod bed;
+pub mod calls;
 mod invoices;
 mod macaroons;
 mod payments;
 mod port;
-mod real;
+pub mod real;
 mod refusals;
 mod restart;
 mod stand_in;

@@ -22,5 +22,6 @@ mod s10;
 mod s11;
 mod s12;
 mod s14;
+mod side;
 mod told;
 mod world;

@@ -4,6 +4,7 @@ use bondflow::engine::Status;
 use bondflow::sandbox::lnd::{Behaviour, payment_hash};
 use mostro_core::message::Action;
 
+use super::side::Fate;
 use super::world::{Setup, World};
 
 fn buy_order() -> Setup {
@@ -12,7 +13,7 @@ fn buy_order() -> Setup {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s06_the_buyer_is_asked_for_the_share_and_gets_the_trades_sats() {
-    let mut world = World::new(Setup { buyer_invoice: true, ..buy_order() }).await;
+    let mut world = World::new(Setup { buyer_invoice: Some(Fate::Held), ..buy_order() }).await;
     let order = world.trade.order.to_string();
     let trade_hash = payment_hash(world.trade.buyer_invoice.as_deref().unwrap());
     world.winner.next_of(trade_hash, Behaviour::HOLD, 1);

@@ -14,13 +14,40 @@ use nostr_sdk::{Event, JsonUtil};
 use serde_json::{Value, json};
 use tonic_lnd::invoicesrpc::AddHoldInvoiceRequest;
 
+use super::side::Side;
 use super::world::{PATIENCE, Setup, World};
 
 impl World {
+    /// [`World::asked_for`] beside a stand-in.
+    pub async fn asking(setup: Setup) -> Self {
+        Self::asked_for(setup).await
+    }
+
+    /// How many payments lnd was asked to send; the probes of the macaroon name no invoice.
+    pub fn sends(&self) -> usize {
+        self.lnd.node.ledger().sends.iter().filter(|send| send.hash.is_some()).count()
+    }
+
+    /// An invoice of the node's own lnd, good in all else.
+    pub async fn node_invoice(&self, sats: i64) -> String {
+        // A second installation is refused, and the first one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let lnd = tonic_lnd::connect(self.lnd.address(), self.lnd.cert_path(), self.lnd.macaroon_path()).await;
+        let request = AddHoldInvoiceRequest {
+            hash: vec![7; 32],
+            value: sats,
+            expiry: 86_400,
+            ..AddHoldInvoiceRequest::default()
+        };
+        lnd.unwrap().invoices().add_hold_invoice(request).await.unwrap().into_inner().payment_request
+    }
+}
+
+impl<L: Side> World<L> {
     /// A world in which the buyer of a sell order was slashed and the seller is asked for an
     /// invoice.
-    pub async fn asking(setup: Setup) -> Self {
-        let world = Self::new(setup).await;
+    pub async fn asked_for(setup: Setup) -> Self {
+        let world = Self::at_work(setup).await;
         world.rule(Action::AdminCancel, false, true).await;
         world.is_resolved().await;
         world.run_is("bond_release", &world.maker_bond(), "released", Status::Completed).await;
@@ -46,11 +73,6 @@ impl World {
         self.setup.settings.push(("anti_abuse_bond", format!("{key} = {value}")));
         let settings = Settings::load(&self.settings_file(), std::iter::empty()).unwrap();
         self.daemon().reload(settings).await.unwrap();
-    }
-
-    /// How many payments lnd was asked to send; the probes of the macaroon name no invoice.
-    pub fn sends(&self) -> usize {
-        self.lnd.node.ledger().sends.iter().filter(|send| send.hash.is_some()).count()
     }
 
     /// Waits until everything that was decided to be said is acknowledged.
@@ -170,20 +192,6 @@ impl World {
         self.bond_is(bond, "payout_attempts", attempt).await;
         self.run_is("bond_payout", bond, "intend", Status::BackingOff).await;
         self.clock.advance(Duration::from_secs(1 << (attempt - 1)));
-    }
-
-    /// An invoice of the node's own lnd, good in all else.
-    pub async fn node_invoice(&self, sats: i64) -> String {
-        // A second installation is refused, and the first one serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let lnd = tonic_lnd::connect(self.lnd.address(), self.lnd.cert_path(), self.lnd.macaroon_path()).await;
-        let request = AddHoldInvoiceRequest {
-            hash: vec![7; 32],
-            value: sats,
-            expiry: 86_400,
-            ..AddHoldInvoiceRequest::default()
-        };
-        lnd.unwrap().invoices().add_hold_invoice(request).await.unwrap().into_inner().payment_request
     }
 
     /// The public events of a kind, each with its `s` tag.

@@ -1,4 +1,4 @@
-//! One trade in dispute, with everything around it: a relay, an lnd stand-in, three clients, a
+//! One trade in dispute, with everything around it: a relay, an lnd, three clients, a
 //! mostrod database that was taken over, and the daemon, on a clock that the test moves.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use bondflow::engine::{Clock, RunId, Status, Store, SystemClock, Timestamp, Virt
 use bondflow::import::Takeover;
 use bondflow::payout::tables::{BONDS, ORDERS, TABLES};
 use bondflow::sandbox::clients::{Client, Heard};
-use bondflow::sandbox::lnd::{InvoiceSpec, Payee, StandIn, StandInOptions, payment_hash};
+use bondflow::sandbox::lnd::{InvoiceSpec, StandIn, payment_hash};
 use bondflow::sandbox::mostrod::{self, Bond, Trade};
 use bondflow::sandbox::relay::{Limits, SandboxRelay};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
@@ -20,6 +20,8 @@ use mostro_core::message::Action;
 use nostr_sdk::{Keys, ToBech32};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use super::side::{Fate, Side};
 
 /// How long anything may take on the machine's clock before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,7 +35,8 @@ pub struct Setup {
     pub fee_sats: u64,
     pub max_retries: u32,
     pub escrow: bool,
-    pub buyer_invoice: bool,
+    /// What becomes of the payment to the buyer, if the buyer's invoice is there from the beginning.
+    pub buyer_invoice: Option<Fate>,
     /// Further lines for the settings: section and `key = value`.
     pub settings: Vec<(&'static str, String)>,
     /// How many trades there are besides the first, each with a seller of its own.
@@ -42,6 +45,9 @@ pub struct Setup {
     pub more_relays: usize,
     /// Whether all live by the machine's clock, as a daemon in a process of its own does.
     pub real_time: bool,
+    /// How far the clock is behind the machine's at first: real nodes go by the machine's, and a test that moves the
+    /// clock by that much ends in their present.
+    pub behind: Duration,
 }
 
 impl Default for Setup {
@@ -53,26 +59,27 @@ impl Default for Setup {
             fee_sats: 0,
             max_retries: 5,
             escrow: true,
-            buyer_invoice: false,
+            buyer_invoice: None,
             settings: Vec::new(),
             more_trades: 0,
             more_relays: 0,
             real_time: false,
+            behind: Duration::ZERO,
         }
     }
 }
 
-pub struct World {
+pub struct World<L: Side = StandIn> {
     pub folder: TempDir,
     pub clock: VirtualClock,
     pub relay: SandboxRelay,
-    pub lnd: StandIn,
+    pub lnd: L,
     pub setup: Setup,
     pub node: Keys,
     pub seller: Client,
     pub buyer: Client,
     pub solver: Client,
-    pub winner: Payee,
+    pub winner: L::Winner,
     pub trade: Trade,
     /// The trades besides the first, and their sellers; buyer and solver are the same.
     pub more: Vec<(Trade, Client)>,
@@ -83,30 +90,51 @@ pub struct World {
 }
 
 impl World {
-    /// Everything, the daemon at work.
+    /// Everything, the daemon at work beside a stand-in.
     pub async fn new(setup: Setup) -> Self {
-        let mut world = Self::without_daemon(setup).await;
+        Self::at_work(setup).await
+    }
+
+    pub async fn without_daemon(setup: Setup) -> Self {
+        Self::idle(setup).await
+    }
+
+    /// An invoice of the winner's over so many sats, and its payment hash.
+    pub fn invoice(&self, sats: u64) -> (String, [u8; 32]) {
+        let bolt11 = self.winner.invoice(sats, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() });
+        let hash = payment_hash(&bolt11);
+        (bolt11, hash)
+    }
+
+    /// How many settlements lnd granted; the probes of the macaroon are refused ones.
+    pub fn settled(&self) -> usize {
+        self.lnd.node.ledger().settles.iter().filter(|call| call.refusal.is_none()).count()
+    }
+}
+
+impl<L: Side> World<L> {
+    /// Everything, the daemon at work.
+    pub async fn at_work(setup: Setup) -> Self {
+        let mut world = Self::idle(setup).await;
         world.start().await;
         world
     }
 
-    pub async fn without_daemon(setup: Setup) -> Self {
+    /// Everything but a daemon.
+    pub async fn idle(setup: Setup) -> Self {
         // With `RUST_LOG` set, a test that fails shows what the daemon said.
         let log = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
-        let clock = VirtualClock::starting_at(SystemClock.now());
+        let clock =
+            VirtualClock::starting_at(Timestamp::from_secs(SystemClock.now().secs() - setup.behind.as_secs() as i64));
         let shared: Arc<dyn Clock> = if setup.real_time { Arc::new(SystemClock) } else { Arc::new(clock.clone()) };
         let relay = SandboxRelay::start(0, Limits::default()).await.unwrap();
         let mut more_relays = Vec::new();
         for _ in 0..setup.more_relays {
             more_relays.push(SandboxRelay::start(0, Limits::default()).await.unwrap());
         }
-        let now = {
-            let clock = shared.clone();
-            Arc::new(move || clock.now().secs())
-        };
-        let lnd = StandIn::start(StandInOptions::new(folder.path().join("lnd"), now)).await.unwrap();
+        let lnd = L::open(&folder.path().join("lnd"), Arc::clone(&shared)).await;
         let node = Keys::generate();
         let connect = async |keys: Keys| {
             let relays: Vec<String> = std::iter::once(&relay).chain(&more_relays).map(SandboxRelay::url).collect();
@@ -114,7 +142,6 @@ impl World {
         };
         let (seller, buyer, solver) =
             (connect(Keys::generate()).await, connect(Keys::generate()).await, connect(Keys::generate()).await);
-        let winner = Payee::of(&lnd.node, "winner");
         let preimage = || {
             let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
             std::array::from_fn(|at| if at < 16 { first.as_bytes()[at] } else { second.as_bytes()[at - 16] })
@@ -127,7 +154,8 @@ impl World {
             state: "locked",
         };
         let owed = 100_000;
-        let trade_of = |seller: &Client| Trade {
+        let paying = owed - setup.fee_sats;
+        let trade_of = async |seller: &Client| Trade {
             order: Uuid::new_v4(),
             dispute: Uuid::new_v4(),
             kind: setup.kind,
@@ -137,26 +165,28 @@ impl World {
             buyer: buyer.key().to_hex(),
             solver: Some(solver.key().to_hex()),
             escrow: setup.escrow.then(&preimage),
-            buyer_invoice: setup.buyer_invoice.then(|| {
-                winner.invoice(owed - setup.fee_sats, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() })
-            }),
+            buyer_invoice: match setup.buyer_invoice {
+                Some(fate) => Some(lnd.invoice(paying, fate).await),
+                None => None,
+            },
             bonds: vec![bond(true), bond(false)],
             at: shared.now().secs(),
         };
-        let trade = trade_of(&seller);
+        let trade = trade_of(&seller).await;
         let mut more = Vec::new();
         for _ in 0..setup.more_trades {
             let seller = connect(Keys::generate()).await;
-            more.push((trade_of(&seller), seller));
+            more.push((trade_of(&seller).await, seller));
         }
         for trade in std::iter::once(&trade).chain(more.iter().map(|(trade, _)| trade)) {
             for bond in &trade.bonds {
-                lnd.node.lock_in(bond.preimage, bond.amount_sats);
+                lnd.locks_in(bond.preimage, bond.amount_sats).await;
             }
             if let Some(preimage) = trade.escrow {
-                lnd.node.lock_in(preimage, trade.amount_sats);
+                lnd.locks_in(preimage, trade.amount_sats).await;
             }
         }
+        let winner = lnd.winner();
         let world = Self {
             folder,
             clock,
@@ -191,7 +221,7 @@ impl World {
         let path = self.folder.path().join("mostro.db");
         let trades: Vec<Trade> =
             std::iter::once(&self.trade).chain(self.more.iter().map(|more| &more.0)).cloned().collect();
-        mostrod::create(&path, &self.lnd.node.identity(), &trades).await.unwrap();
+        mostrod::create(&path, &self.lnd.identity().await, &trades).await.unwrap();
         let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Daemon).await.unwrap();
         let takeover = Takeover::read(&path).await.unwrap();
         takeover.into_store(&store, "a test", Vec::new(), self.now()).await.unwrap();
@@ -201,12 +231,13 @@ impl World {
     /// The settings as a file would have them.
     pub fn settings_text(&self) -> String {
         let Setup { share, max_retries, .. } = &self.setup;
+        let lnd = self.lnd.access();
         let relays: Vec<String> =
             std::iter::once(&self.relay).chain(&self.more_relays).map(|relay| format!("'{}'", relay.url())).collect();
         let mut sections = vec![
-            ("lightning", format!("lnd_cert_file = '{}'", self.lnd.cert_path().display())),
-            ("lightning", format!("lnd_macaroon_file = '{}'", self.lnd.macaroon_path().display())),
-            ("lightning", format!("lnd_grpc_host = '{}'", self.lnd.address())),
+            ("lightning", format!("lnd_cert_file = '{}'", lnd.certificate.display())),
+            ("lightning", format!("lnd_macaroon_file = '{}'", lnd.macaroon.display())),
+            ("lightning", format!("lnd_grpc_host = '{}'", lnd.address)),
             ("nostr", format!("nsec_privkey = '{}'", self.node.secret_key().to_bech32().unwrap())),
             ("nostr", format!("relays = [{}]", relays.join(", "))),
             ("database", format!("url = 'sqlite://{}'", self.database().display())),
@@ -238,7 +269,7 @@ impl World {
     }
 
     /// A daemon that is being started.
-    pub fn starting(&self) -> impl Future<Output = Daemon> + Send + use<> {
+    pub fn starting(&self) -> impl Future<Output = Daemon> + Send + use<L> {
         let settings = Settings::load(&self.settings_file(), std::iter::empty()).unwrap();
         let clock: Arc<dyn Clock> =
             if self.setup.real_time { Arc::new(SystemClock) } else { Arc::new(self.clock.clone()) };
@@ -295,9 +326,9 @@ impl World {
         client.heard().into_iter().filter(|heard| heard.action() == action).collect()
     }
 
-    /// An invoice of the winner's over so many sats, and its payment hash.
-    pub fn invoice(&self, sats: u64) -> (String, [u8; 32]) {
-        let bolt11 = self.winner.invoice(sats, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() });
+    /// An invoice of the winner's over so many sats that has this fate, and its payment hash.
+    pub async fn invoice_of(&self, sats: u64, fate: Fate) -> (String, [u8; 32]) {
+        let bolt11 = self.lnd.invoice(sats, fate).await;
         let hash = payment_hash(&bolt11);
         (bolt11, hash)
     }
@@ -355,11 +386,6 @@ impl World {
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
-    }
-
-    /// How many settlements lnd granted; the probes of the macaroon are refused ones.
-    pub fn settled(&self) -> usize {
-        self.lnd.node.ledger().settles.iter().filter(|call| call.refusal.is_none()).count()
     }
 
     /// Lets time go by, 25 times as fast as the machine's, until something has come about.

@@ -11,7 +11,7 @@ use lightning_invoice::{
 use super::super::bed::{FINAL_CLTV, hash_of, secret};
 
 /// An invoice of a node that nobody has heard of, one hop behind a node that is known, with these feature bits.
-pub fn invoice_behind(known: &str, now: Timestamp, bits: &[usize]) -> String {
+pub fn invoice_behind(known: &str, now: Timestamp, sats: u64, expiry: Duration, bits: &[usize]) -> String {
     let hop = RouteHintHop {
         src_node_id: known.parse::<PublicKey>().unwrap(),
         short_channel_id: 1 << 40,
@@ -27,7 +27,8 @@ pub fn invoice_behind(known: &str, now: Timestamp, bits: &[usize]) -> String {
         .min_final_cltv_expiry_delta(FINAL_CLTV)
         .payment_secret(PaymentSecret(secret()))
         .basic_mpp()
-        .amount_milli_satoshis(5_000_000)
+        .amount_milli_satoshis(sats * 1_000)
+        .expiry_time(expiry)
         .private_route(RouteHint(vec![hop]))
         .build_raw()
         .unwrap();

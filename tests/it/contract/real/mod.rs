@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bondflow::engine::{Clock as _, SystemClock, Timestamp};
+use bondflow::lnd::errors::{Meaning, meaning};
 use bondflow::lnd::macaroon::Macaroon;
 use bondflow::sandbox::lnd::payment_hash;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -51,6 +52,25 @@ impl RealBed {
     }
 }
 
+impl RealBed {
+    /// An invoice that nothing is wrong with, of a node that can't be reached.
+    pub async fn invoice_of_a_stranger(&self, sats: u64, expiry: Duration) -> String {
+        let winner = self.0.winner.identity().await.unwrap();
+        foreign::invoice_behind(&winner, self.now(), sats, expiry, &[])
+    }
+
+    /// How often the winner was paid what an invoice asks for; zero for an invoice of somebody else.
+    pub async fn times_paid(&self, hash: [u8; 32]) -> u32 {
+        match self.0.winner.client().await.look_up(&hash).await {
+            Ok(invoice) => u32::try_from(invoice.amt_paid_msat / invoice.value_msat).unwrap(),
+            Err(status) => {
+                assert!(matches!(meaning(&status), Meaning::Refused(_)), "{status:?}");
+                0
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Bed for RealBed {
     fn node(&self) -> Access {
@@ -84,7 +104,7 @@ impl Bed for RealBed {
 
     async fn invoice_with_features(&self, bits: &[usize]) -> String {
         let winner = self.0.winner.identity().await.unwrap();
-        foreign::invoice_behind(&winner, self.now(), bits)
+        foreign::invoice_behind(&winner, self.now(), 5_000, Ask::default().expiry, bits)
     }
 
     async fn narrow_invoice(&self) -> Invoice {

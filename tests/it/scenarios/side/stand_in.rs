@@ -1,0 +1,118 @@
+//! The stand-in.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bondflow::engine::Clock;
+use bondflow::sandbox::lnd::{Behaviour, InvoiceSpec, Payee, Reason, StandIn, StandInOptions, payment_hash};
+use tonic_lnd::staterpc::WalletState;
+
+use super::{Access, Fate, Footprint, Side};
+
+/// More than any scenario lets fail.
+const ALWAYS: usize = 10;
+
+impl Side for StandIn {
+    type Winner = Payee;
+
+    async fn open(folder: &Path, clock: Arc<dyn Clock>) -> Self {
+        let now = Arc::new(move || clock.now().secs());
+        StandIn::start(StandInOptions::new(folder, now)).await.unwrap()
+    }
+
+    fn winner(&self) -> Payee {
+        Payee::of(&self.node, "winner")
+    }
+
+    fn access(&self) -> Access {
+        Access { address: self.address(), certificate: self.cert_path(), macaroon: self.macaroon_path() }
+    }
+
+    async fn identity(&self) -> String {
+        self.node.identity()
+    }
+
+    async fn locks_in(&self, preimage: [u8; 32], sats: u64) {
+        self.node.lock_in(preimage, sats);
+    }
+
+    async fn invoice(&self, sats: u64, fate: Fate) -> String {
+        let winner = self.winner();
+        let bolt11 = winner.invoice(sats, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() });
+        let behaviour = match fate {
+            Fate::Paid => return bolt11,
+            Fate::Held => Behaviour::HOLD,
+            Fate::Rejected => Behaviour::INCORRECT_DETAILS,
+            Fate::Unroutable => Behaviour::UNROUTABLE,
+        };
+        winner.next_of(payment_hash(&bolt11), behaviour, ALWAYS);
+        bolt11
+    }
+
+    async fn is_held(&self, hash: [u8; 32]) {
+        self.node.wait_for_htlc(hash).await;
+    }
+
+    async fn claims(&self, hash: [u8; 32]) {
+        assert!(self.node.release(hash), "the winner holds a payment");
+    }
+
+    async fn gives_back(&self, hash: [u8; 32]) {
+        assert!(self.node.fail(hash), "the winner holds a payment");
+    }
+
+    async fn shows_reason(&self, hash: [u8; 32]) {
+        self.node.show_reason(hash, Reason::IncorrectPaymentDetails);
+    }
+
+    async fn times_paid(&self, hash: [u8; 32]) -> u32 {
+        self.node.ledger().times_paid(hash)
+    }
+
+    async fn sends_of(&self, hash: [u8; 32]) -> usize {
+        self.node.ledger().sends_of(hash).len()
+    }
+
+    async fn payments_of(&self, hash: [u8; 32]) -> usize {
+        let ledger = self.node.ledger();
+        let mut indices: Vec<_> = ledger.sends_of(hash).iter().map(|send| send.outcome.clone().unwrap()).collect();
+        indices.dedup();
+        indices.len()
+    }
+
+    async fn settled(&self) -> usize {
+        self.node.ledger().settles.iter().filter(|call| call.refusal.is_none()).count()
+    }
+
+    async fn footprint(&self) -> Footprint {
+        let ledger = self.node.ledger();
+        Footprint {
+            // The probes of the macaroon name no invoice.
+            sends: ledger.sends.iter().filter(|send| send.hash.is_some()).count(),
+            settles: ledger.settles.len(),
+            cancels: ledger.cancels.len(),
+            paid_msat: ledger.spent_msat,
+        }
+    }
+
+    async fn mine(&self, blocks: u32) {
+        self.node.mine(blocks);
+    }
+
+    async fn kill(&self) {
+        self.stop().await;
+    }
+
+    async fn shut_down(&self) {
+        self.shutdown().await;
+    }
+
+    async fn lock(&self) {
+        self.node.set_wallet(WalletState::Locked);
+    }
+
+    async fn serves(&self) {
+        self.node.set_wallet(WalletState::ServerActive);
+        self.restart().await.unwrap();
+    }
+}
