@@ -6,6 +6,7 @@ mod in_force;
 mod inbound;
 mod info;
 mod lightning;
+pub mod lineage;
 mod terms;
 
 pub use terms::KnownNode;
@@ -30,6 +31,7 @@ use crate::lnd::{self, startup};
 use crate::nostr::health;
 use crate::nostr::relays::{BadRelays, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
+use crate::nostr::wire::info_address;
 use crate::payout::books::upsert;
 use crate::payout::tables::{CURSORS, TABLES, USERS};
 use crate::payout::{Intake, Workflows, World};
@@ -38,6 +40,7 @@ use crate::store::wake::{WakeListener, socket_beside};
 
 use in_force::InForce;
 use inbound::{Attended, Listener};
+use lineage::{Lineage, Reconciler};
 
 /// Why a daemon does not start, or stopped. One line each; it says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +80,9 @@ pub enum AppError {
     /// lnd is another than the one that holds the open bonds.
     #[error(transparent)]
     OtherLnd(#[from] lightning::OtherLnd),
+    /// The database has lost what was seen committed while the daemon ran.
+    #[error("the database has gone back: {0}; stopping, so that nothing is done by an old state")]
+    WentBack(String),
     /// Runs of another version.
     #[error(transparent)]
     Upgrade(#[from] crate::engine::UpgradeError),
@@ -96,6 +102,7 @@ pub struct Daemon {
     in_force: Arc<InForce>,
     announce: Arc<Notify>,
     stop: watch::Sender<bool>,
+    lineage: Arc<Lineage>,
     wake: Option<WakeListener>,
     parts: JoinSet<Result<(), AppError>>,
 }
@@ -115,6 +122,7 @@ impl Daemon {
         let file = Arc::new(SqliteStore::open(&path, TABLES, OpenMode::Daemon).await?);
         let store: Arc<dyn Store> = Arc::clone(&file) as Arc<dyn Store>;
         let node_key = keys.public_key().to_hex();
+        let found = lineage::look(store.as_ref(), &path).await?;
         let begun = own_database(store.as_ref(), clock.now(), &node_key).await?;
         upsert_solvers(store.as_ref(), clock.now(), &settings).await?;
 
@@ -133,9 +141,12 @@ impl Daemon {
         let in_force = Arc::new(InForce::new(settings.clone(), known, node_key)?);
 
         let urls: Vec<String> = nostr.relays.iter().map(ToString::to_string).collect();
-        if let Some(other) = health::other_daemon(&urls, keys.public_key(), clock.now()).await {
+        let told = health::look(&urls, keys.public_key(), clock.now()).await;
+        if let Some(other) = told.other {
             return Err(other.into());
         }
+        let lineage = Arc::new(Lineage::new(Arc::clone(&store), Arc::clone(&clock), alarms.clone(), &path, &found));
+        lineage.begin(&found, told.published.as_ref(), &info_address(keys.public_key())).await?;
         let cursors = read_cursors(store.as_ref(), &settings).await?;
         let (relays, received) =
             Relays::connect(&urls, &keys, Arc::clone(&clock), &cursors, begun, Patience::default())?;
@@ -170,9 +181,11 @@ impl Daemon {
             in_force: Arc::clone(&in_force),
             announce: Arc::new(Notify::new()),
             stop: watch::Sender::new(false),
+            lineage: Arc::clone(&lineage),
             wake: None,
             parts: JoinSet::new(),
         };
+        let reconciler = Reconciler { lineage: Arc::clone(&lineage), world: world.clone() };
         let hurry = Arc::new(Notify::new());
         let intake = Intake::new(world, engine.clone(), workflows);
         let listener = Listener::new(intake, Arc::clone(&clock), keys, in_force.profile(), begun);
@@ -182,7 +195,9 @@ impl Daemon {
         let courier_stop = stop.subscribe();
         daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
         daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
-        daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met, lightning.allow_node_change));
+        daemon.parts.spawn(daemon.spend(engine.clone(), reconciler, lnd.clone(), met, lightning.allow_node_change));
+        let keeping = stop.subscribe();
+        daemon.parts.spawn(async move { lineage.keep(keeping).await });
         daemon.parts.spawn(chain::run(chain::Chain {
             store: Arc::clone(&store),
             lnd: Arc::new(lnd.clone()),
@@ -206,10 +221,12 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The engine, which spends: it begins once it is sure whose lnd this is.
+    /// The engine, which spends: it begins once it is sure whose lnd this is, and that the database
+    /// is the one that was seen committed.
     fn spend(
         &self,
         engine: Engine,
+        reconciler: Reconciler,
         lnd: lnd::Node,
         met: bool,
         allow_node_change: bool,
@@ -224,6 +241,7 @@ impl Daemon {
                 };
                 in_force.met(found)?;
             }
+            reconciler.cleared(stop.clone()).await?;
             Ok(engine.run(stop).await?)
         }
     }
@@ -253,6 +271,11 @@ impl Daemon {
     /// Resolves when a part has stopped without being asked to.
     pub async fn failed(&mut self) -> AppError {
         match self.parts.join_next().await {
+            Some(Ok(Err(error @ AppError::WentBack(_)))) => {
+                // What is under way was decided on a state that is no more.
+                self.parts.abort_all();
+                error
+            }
             Some(Ok(Err(error))) => error,
             Some(Ok(Ok(()))) => AppError::Part("it ended".to_owned()),
             Some(Err(error)) => AppError::Part(error.to_string()),
@@ -271,6 +294,7 @@ impl Daemon {
             }
         }
         self.wake = None;
+        self.lineage.end().await;
         self.file.close().await;
     }
 }

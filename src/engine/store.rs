@@ -343,6 +343,16 @@ pub struct RunFilter {
     pub limit: Option<u32>,
 }
 
+/// Where a database stands in its own history: what one that was put back to an earlier time, or
+/// copied, is told by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The name of that history: one word, at most 64 bytes. See [`Store::begin_timeline`].
+    pub timeline: String,
+    /// How far it has gone.
+    pub count: i64,
+}
+
 /// What a store tells after a commit, so that nobody has to ask again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -419,6 +429,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// The message of that id.
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError>;
+
+    /// Where the database stands. The count never falls within a timeline; it has risen once a
+    /// commit of a run, or a claim that took one, is answered.
+    async fn standing(&self) -> Result<Standing, StoreError>;
+
+    /// Goes on under another timeline, because what was committed after this point of the old one
+    /// is lost: so that the lost part, should it turn up, is told from what is committed now.
+    async fn begin_timeline(&self, timeline: &str) -> Result<(), StoreError>;
+
+    /// The newest time at which a run was committed or a message was put into the outbox. It may
+    /// read all runs.
+    async fn last_commit(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Tells all listeners that the runs may have changed: somebody else has written.
     fn announce(&self);

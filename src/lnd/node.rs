@@ -9,7 +9,9 @@ use futures_util::future::BoxFuture;
 use tonic_lnd::invoicesrpc::lookup_invoice_msg::InvoiceRef;
 use tonic_lnd::invoicesrpc::{CancelInvoiceMsg, LookupInvoiceMsg, SettleInvoiceMsg};
 use tonic_lnd::lnrpc::invoice::InvoiceState;
-use tonic_lnd::lnrpc::{GetInfoRequest, GetInfoResponse, Invoice, InvoiceHtlcState, Payment};
+use tonic_lnd::lnrpc::{
+    GetInfoRequest, GetInfoResponse, Invoice, InvoiceHtlcState, ListPaymentsRequest, ListPaymentsResponse, Payment,
+};
 use tonic_lnd::routerrpc::{SendPaymentRequest, TrackPaymentRequest};
 use tonic_lnd::tonic::{Status, Streaming};
 
@@ -19,7 +21,11 @@ use super::errors::{Meaning, Outage, Refusal, line, meaning};
 use super::{payment, watch};
 use crate::engine::Timestamp;
 use crate::payout::policy::verdict::{self, Observation};
-use crate::payout::ports::{Hash, HoldAnswer, HoldState, Lightning, NodeInfo, Send, Unavailable};
+use crate::payout::ports::{Hash, HoldAnswer, HoldState, Lightning, Made, NodeInfo, Send, Unavailable};
+
+/// How many payments are asked for at a time.
+const PAGE: u64 = 100;
+const NANOS: i64 = 1_000_000_000;
 
 /// lnd at an address. Cheap to clone; all clones share one connection.
 #[derive(Debug, Clone)]
@@ -80,6 +86,19 @@ impl Node {
         self.lnd.first(self.lnd.router().track_payment_v2(request)).await
     }
 
+    /// At most so many payments before an index, newest last; index 0 asks for the newest of all.
+    pub(super) async fn list_payments(&self, before: u64, most: u64) -> Result<ListPaymentsResponse, Status> {
+        let message = ListPaymentsRequest {
+            include_incomplete: true,
+            index_offset: before,
+            max_payments: most,
+            reversed: true,
+            ..ListPaymentsRequest::default()
+        };
+        let request = self.lnd.request(message).await?;
+        self.lnd.answer(self.lnd.lightning().list_payments(request)).await
+    }
+
     pub(super) async fn get_info(&self) -> Result<GetInfoResponse, Status> {
         let request = self.lnd.request(GetInfoRequest {}).await?;
         self.lnd.answer(self.lnd.lightning().get_info(request)).await
@@ -134,6 +153,21 @@ impl Lightning for Node {
 
     fn watch(&self, hash: Hash, seen: bool) -> BoxFuture<'static, ()> {
         Box::pin(watch::watch(self.clone(), hash, seen))
+    }
+
+    async fn payments_since(&self, since: Timestamp) -> Result<Vec<Made>, Unavailable> {
+        let mut made = Vec::new();
+        let mut before = 0;
+        loop {
+            let page = self.list_payments(before, PAGE).await.map_err(|status| Unavailable(line(&status)))?;
+            let old = |payment: &Payment| payment.creation_time_ns / NANOS < since.secs();
+            made.extend(page.payments.iter().filter(|payment| !old(payment)).filter_map(payment::made));
+            // Newest last, and the next page is the one before.
+            if page.payments.first().is_none_or(old) {
+                return Ok(made);
+            }
+            before = page.first_index_offset;
+        }
     }
 
     async fn info(&self) -> Result<NodeInfo, Unavailable> {

@@ -4,7 +4,7 @@ use tonic_lnd::lnrpc::payment::PaymentStatus as Shown;
 use tonic_lnd::lnrpc::{Payment, PaymentFailureReason};
 
 use crate::payout::policy::verdict::{FailureReason, Observation, PaymentStatus, Preimage};
-use crate::payout::ports::Hash;
+use crate::payout::ports::{Hash, Made};
 
 /// Reads a payment that was asked for by `hash`. It is decided on its status alone: a payment in flight may already carry a failure
 /// reason, and a status that is not known here may be in flight.
@@ -23,6 +23,19 @@ pub(super) fn observe(payment: &Payment, hash: Hash) -> Observation {
         _ => PaymentStatus::Unknown,
     };
     Observation::Payment { index: payment.payment_index, status }
+}
+
+/// A payment of a list, unless it has failed or its hash makes no sense.
+pub(super) fn made(payment: &Payment) -> Option<Made> {
+    let status = Shown::try_from(payment.status);
+    let mut hash = [0; 32];
+    hex::decode_to_slice(&payment.payment_hash, &mut hash).ok()?;
+    (status != Ok(Shown::Failed)).then(|| Made {
+        hash,
+        amount_msat: u64::try_from(payment.value_msat).unwrap_or_default(),
+        made_at: payment.creation_time_ns / 1_000_000_000,
+        succeeded: status == Ok(Shown::Succeeded),
+    })
 }
 
 /// Whether lnd is done with the payment.
@@ -86,6 +99,15 @@ mod tests {
                 assert!(!is_over(&shown(unknown, reason)));
             }
         }
+    }
+
+    #[test]
+    fn a_list_leaves_out_what_has_failed_and_nothing_else() {
+        for (status_code, succeeded) in [(0, false), (1, false), (2, true), (4, false), (9, false)] {
+            let payment = Payment { value_msat: 5_000, creation_time_ns: 7_999_999_999, ..shown(status_code, 0) };
+            assert_eq!(made(&payment), Some(Made { hash: HASH, amount_msat: 5_000, made_at: 7, succeeded }));
+        }
+        assert_eq!(made(&shown(3, 0)), None);
     }
 
     #[test]

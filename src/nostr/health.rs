@@ -1,10 +1,12 @@
-//! Whether another daemon runs on the node's key: mostrod publishes its health (kind 38389) at a
-//! steady interval, and two daemons on one key would both answer, settle and pay.
+//! What the relays tell of the node's key at start: whether another daemon runs on it (mostrod
+//! publishes its health, kind 38389, at a steady interval, and two daemons on one key would both
+//! answer, settle and pay), and which info event (kind 38385) was published last.
 
 use std::time::Duration;
 
 use nostr_sdk::{Client, Event, Filter, Kind, PublicKey, TagKind};
 
+use super::wire::INFO;
 use crate::engine::Timestamp;
 
 const HEALTH: Kind = Kind::Custom(38389);
@@ -24,19 +26,45 @@ pub struct OtherDaemon {
     wait_secs: i64,
 }
 
-/// Looks at the relays for a health event of the node's key that is younger than two of its own
-/// intervals. Relays that don't answer in time are passed over.
-pub async fn other_daemon(relays: &[String], node: PublicKey, now: Timestamp) -> Option<OtherDaemon> {
+/// The newest info event of the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its id, hex.
+    pub id: String,
+    /// What it says of when it was made, Unix seconds.
+    pub created_at: i64,
+}
+
+/// What the relays tell of the node's key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// A health event that is younger than two of its own intervals.
+    pub other: Option<OtherDaemon>,
+    /// None when there is none, or no relay answered.
+    pub published: Option<Published>,
+}
+
+/// Asks the relays what they have of the node's key. Those that don't answer in time are passed over.
+pub async fn look(relays: &[String], node: PublicKey, now: Timestamp) -> Told {
     let client = Client::default();
     for relay in relays {
         // What is no relay's address is refused where the relays are connected to.
         let _ = client.add_relay(relay).await;
     }
     client.try_connect(PATIENCE).await;
-    let filter = Filter::new().kind(HEALTH).author(node).limit(1);
+    let filter = Filter::new().kinds([HEALTH, Kind::Custom(INFO)]).author(node);
     let found = client.fetch_events(filter, PATIENCE).await.unwrap_or_default();
     client.shutdown().await;
-    found.into_iter().find_map(|event| alive(&event, now))
+    let (health, info): (Vec<Event>, Vec<Event>) = found.into_iter().partition(|event| event.kind == HEALTH);
+    Told {
+        other: health.iter().find_map(|event| alive(event, now)),
+        published: info.iter().filter_map(published).max_by_key(|info| info.created_at),
+    }
+}
+
+fn published(event: &Event) -> Option<Published> {
+    let created_at = i64::try_from(event.created_at.as_secs()).ok()?;
+    Some(Published { id: event.id.to_hex(), created_at })
 }
 
 fn alive(event: &Event, now: Timestamp) -> Option<OtherDaemon> {

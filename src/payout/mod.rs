@@ -8,6 +8,7 @@
 //! | [`trade_payout`] | pays the buyer after a settled escrow |
 //! | [`bond_release`] | gives back a bond that was not slashed |
 //! | [`debt`] | paying over Lightning, never twice: shared by both payouts |
+//! | [`restored`] | what lnd has paid that a restored database does not know of |
 //! | [`policy`] | the rules as pure functions |
 //! | [`ports`], [`world`] | what is asked of the Lightning node and of the relays |
 //! | [`messages`], [`tables`], [`books`] | what is said and heard, and what is kept |
@@ -21,6 +22,7 @@ pub mod messages;
 pub mod order_resolution;
 pub mod policy;
 pub mod ports;
+pub mod restored;
 pub mod tables;
 pub mod terms;
 pub mod trade_payout;

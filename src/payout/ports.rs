@@ -67,6 +67,19 @@ pub struct Send {
     pub valid_until: Timestamp,
 }
 
+/// A payment that the node has made or is making, whoever asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Its payment hash.
+    pub hash: Hash,
+    /// What the payee gets, millisatoshis.
+    pub amount_msat: u64,
+    /// When the node took it on, Unix seconds.
+    pub made_at: i64,
+    /// The payee has it; else it may still be under way.
+    pub succeeded: bool,
+}
+
 /// The node's own standing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInfo {
@@ -116,6 +129,8 @@ pub trait Lightning: std::marker::Send + Sync + 'static {
     /// way: then its end is news however early it came. Otherwise an end that was there from the
     /// start is reported late, since the caller knows of it and learned nothing.
     fn watch(&self, hash: Hash, seen: bool) -> BoxFuture<'static, ()>;
+    /// The payments that the node took on at `since` or later and that have not failed.
+    async fn payments_since(&self, since: Timestamp) -> Result<Vec<Made>, Unavailable>;
     /// The node's own standing.
     async fn info(&self) -> Result<NodeInfo, Unavailable>;
 }

@@ -106,7 +106,8 @@ async fn ask(desk: &Desk, request: Request, asked: &Asked, id: &str) -> Result<R
     Ok(run)
 }
 
-async fn nudge(desk: &Desk) {
+/// Wakes the daemon, or says that it does not answer.
+pub async fn nudge(desk: &Desk) {
     let woken = match &desk.socket {
         Some(socket) => wake(socket).await.is_ok(),
         None => true,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bondflow::app::lineage::held;
 use bondflow::engine::{Clock, Store, SystemClock, Timestamp};
 
 use crate::Shared;
@@ -30,6 +31,9 @@ impl Desk {
     /// Opens the database that the settings or the command line name.
     pub async fn open(shared: Shared) -> Result<Self, Failure> {
         let opened = open(&shared, Access::Beside).await?;
+        if held(opened.store.as_ref()).await?.is_some() {
+            eprintln!("the database was restored, and no run goes on: see `workflowctl reconcile`");
+        }
         Ok(Self {
             store: opened.store,
             clock: Arc::new(SystemClock),

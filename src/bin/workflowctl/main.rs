@@ -16,6 +16,7 @@ mod list;
 mod open;
 mod output;
 mod pause;
+mod reconcile;
 mod resume;
 mod show;
 mod stake;
@@ -77,6 +78,8 @@ enum Command {
     Pause(pause::Pause),
     /// Asks for runs to be ended for good.
     Cancel(cancel::Cancel),
+    /// Shows why a restored database is held, or says that it may go on.
+    Reconcile(reconcile::Reconcile),
     /// Counts runs, ages and sats at risk.
     Stats(stats::Stats),
     /// Takes the open debts of a mostrod database over, once.
@@ -108,6 +111,7 @@ impl Command {
             Self::Resume(resume) => resume.run(desk).await,
             Self::Pause(pause) => pause.run(desk).await,
             Self::Cancel(cancel) => cancel.run(desk).await,
+            Self::Reconcile(reconcile) => reconcile.run(desk).await,
             Self::Stats(stats) => stats.run(desk).await,
             Self::Import(_) => Err(Failure::Usage("`import` opens the database itself".to_owned())),
         }

@@ -106,8 +106,16 @@ pub fn address(outgoing: &Outgoing, keys: &Keys) -> Option<String> {
             Some(format!("{}:{id}", public::ORDER))
         }
         Outgoing::DisputeEvent { id, .. } => Some(format!("{}:{id}", public::DISPUTE)),
-        Outgoing::Info(_) => Some(format!("{}:{}", public::INFO, keys.public_key())),
+        Outgoing::Info(_) => Some(info_address(keys.public_key())),
     }
+}
+
+/// The kind of the info event.
+pub const INFO: u16 = public::INFO;
+
+/// The address of a node's info event.
+pub fn info_address(node: PublicKey) -> String {
+    format!("{}:{node}", INFO)
 }
 
 /// Makes the event that says `outgoing`, stamped `now`. A replaceable event is stamped later than

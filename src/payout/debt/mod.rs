@@ -138,6 +138,17 @@ impl Debt {
         debt
     }
 
+    /// Takes a payment on that was made without an intent of this database: it is in doubt until
+    /// lnd has told its end.
+    pub fn adopt(&mut self, hash: [u8; 32], at: Timestamp) {
+        let known = self.hashes.iter().find(|record| record.payment_hash == hash);
+        let record = known.copied().unwrap_or_else(|| HashRecord::new(hash, at.secs()));
+        let record = record.begin_send(at.secs()).unwrap_or(record);
+        self.hashes.retain(|record| record.payment_hash != hash);
+        self.hashes.push(record);
+        self.send_now = false;
+    }
+
     /// Whether there is a proof of payment, and it proves what it says.
     pub fn is_proven(&self) -> bool {
         self.paid.as_ref().is_some_and(|proof| {

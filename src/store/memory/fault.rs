@@ -17,6 +17,8 @@ pub enum Call<'a> {
     Wake,
     /// Writing down deliveries.
     Delivered,
+    /// Going on under another timeline.
+    BeginTimeline,
     /// Any call that changes nothing.
     Read,
 }

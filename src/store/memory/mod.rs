@@ -19,7 +19,8 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Standing, Store, StoreError,
+    Table,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 
@@ -258,6 +259,21 @@ impl Store for MemoryStore {
 
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
         self.read(|tables| tables.message(id).cloned())
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        self.read(|tables| tables.standing.clone())
+    }
+
+    async fn begin_timeline(&self, timeline: &str) -> Result<(), StoreError> {
+        self.write(Call::BeginTimeline, |tables| {
+            timeline.clone_into(&mut tables.standing.timeline);
+            Ok(())
+        })
+    }
+
+    async fn last_commit(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(Tables::last_commit)
     }
 
     fn announce(&self) {

@@ -11,6 +11,11 @@ impl Tables {
         self.runs.values().filter_map(|run| run.due_at).min()
     }
 
+    pub(super) fn last_commit(&self) -> Option<Timestamp> {
+        let queued = self.outbox.last_key_value().map(|(_, entry)| entry.created_at);
+        self.runs.values().map(|run| run.updated_at).chain(queued).max()
+    }
+
     pub(super) fn run(&self, id: &RunId) -> Option<&Run> {
         self.runs.values().find(|run| run.id == *id)
     }

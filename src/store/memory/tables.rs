@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Lease, NewRun, NewSignal, Nudge, OutboxEntry, OutboxMessage,
-    OutboxState, Row, StepCommit, Table,
+    OutboxState, Row, Standing, StepCommit, Table,
 };
 use crate::engine::{HistoryEntry, Run, RunId, Signal, Status, Timestamp};
 
@@ -29,6 +29,7 @@ pub(super) struct Tables {
     pub(super) outbox: BTreeMap<i64, OutboxEntry>,
     pub(super) inbox: BTreeMap<String, Timestamp>,
     pub(super) own: BTreeMap<&'static str, OwnTable>,
+    pub(super) standing: Standing,
 }
 
 /// The number after the last one. Nothing is ever removed, so that none is used twice.
@@ -45,6 +46,7 @@ impl Tables {
             outbox: BTreeMap::new(),
             inbox: BTreeMap::new(),
             own: own.iter().map(|table| (table.name, (*table, BTreeMap::new()))).collect(),
+            standing: Standing { timeline: "first".into(), count: 0 },
         }
     }
 
@@ -75,6 +77,7 @@ impl Tables {
     /// Applies a commit; on an error these tables are half done and to be dropped.
     pub(super) fn commit(&mut self, commit: &Commit) -> Result<Committed, CommitError> {
         self.check_all(commit)?;
+        self.standing.count += 1;
         let at = commit.at;
         if let Some(step) = &commit.step {
             self.step(step, at);
@@ -224,6 +227,7 @@ impl Tables {
 
     /// Leases due runs; see the port.
     pub(super) fn claim(&mut self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Vec<Run> {
+        self.standing.count += 1;
         let mut due: Vec<&mut Run> =
             self.runs.values_mut().filter(|run| run.due_at.is_some_and(|due| due <= now)).collect();
         due.sort_by_key(|run| (run.due_at, run.seq));

@@ -37,7 +37,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::rows::knows;
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Standing, Store, StoreError,
+    Table,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 pub use open::{OpenError, OpenMode, daemon_lives};
@@ -317,6 +318,20 @@ impl Store for SqliteStore {
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
         let row = sqlx::query(sql::OUTBOX).bind(id).fetch_optional(&self.readers).await.map_err(unread)?;
         at_most_one(row, read::outbox)
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        let (timeline, count) = sqlx::query_as(sql::JOURNAL).fetch_one(&self.readers).await.map_err(unread)?;
+        Ok(Standing { timeline, count })
+    }
+
+    async fn begin_timeline(&self, timeline: &str) -> Result<(), StoreError> {
+        self.upkeep(Upkeep::BeginTimeline(timeline.to_owned())).await.map(drop)
+    }
+
+    async fn last_commit(&self) -> Result<Option<Timestamp>, StoreError> {
+        let last: Option<i64> = sqlx::query_scalar(sql::LAST_COMMIT).fetch_one(&self.readers).await.map_err(unread)?;
+        Ok(last.map(Timestamp))
     }
 
     fn announce(&self) {

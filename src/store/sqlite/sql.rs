@@ -40,6 +40,10 @@ pub(super) const ROLLBACK: &str = "ROLLBACK";
 /// Counts a transaction; alone it also tells how many there were.
 pub(super) const COUNT: &str = "UPDATE journal SET batch = batch + 1 RETURNING batch";
 pub(super) const COUNTED: &str = "SELECT batch FROM journal";
+pub(super) const JOURNAL: &str = "SELECT timeline, batch FROM journal";
+pub(super) const BEGIN_TIMELINE: &str = "UPDATE journal SET timeline = ?";
+pub(super) const LAST_COMMIT: &str = "SELECT max(at) FROM (SELECT max(updated_at) AS at FROM runs
+  UNION ALL SELECT created_at FROM (SELECT created_at FROM outbox ORDER BY seq DESC LIMIT 1))";
 pub(super) const DATA_VERSION: &str = "PRAGMA data_version";
 
 /// A run's step. What is to be true of the run is checked by the statement that writes it.

@@ -17,6 +17,7 @@ pub(super) enum Upkeep {
     ReleaseOthers { owner: String, now: Timestamp },
     Wake { run: i64, at: Timestamp },
     Deliver(Vec<Delivery>),
+    BeginTimeline(String),
 }
 
 /// What it gives.
@@ -51,6 +52,7 @@ impl Upkeep {
                 applied.runs |= woken > 0;
                 woken
             }
+            Self::BeginTimeline(name) => sqlx::query(sql::BEGIN_TIMELINE).bind(name).execute(db).await?.rows_affected(),
             Self::Deliver(deliveries) => write(db, sql::DELIVER, json(&folded(deliveries))).await?,
         };
         applied.wrote |= count > 0;

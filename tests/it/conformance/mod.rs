@@ -13,6 +13,7 @@ mod rows;
 mod runs;
 mod sample;
 mod signals;
+mod standing;
 pub mod subject;
 
 use subject::StoreUnderTest;
@@ -115,6 +116,10 @@ on_every_store! {
     race::a_signal_and_a_deadline_do_not_both_win,
     race::one_bad_commit_spoils_no_other,
     race::starts_and_signals_of_many_are_all_kept,
+
+    standing::the_count_rises_with_each_commit_and_claim,
+    standing::a_timeline_is_begun_and_kept,
+    standing::the_last_commit_is_of_a_run_or_a_message,
 
     restart::everything_is_found_again,
     restart::numbers_go_on,

@@ -57,7 +57,7 @@ impl World {
 
     /// A call that changes nothing.
     pub fn reading(&mut self) -> Operation {
-        match self.dice.between(0, 14) {
+        match self.dice.between(0, 15) {
             0 => Operation::NextDue,
             1 => Operation::Run(self.run_id()),
             2 | 3 => Operation::Runs(self.filter()),
@@ -73,6 +73,7 @@ impl World {
             11 => Operation::Newest("cursors", self.dice.pick(&["read_until", "complete_at"])),
             12 => Operation::Holds(self.guard()),
             13 => Operation::OutboxTopic(self.topic()),
+            14 => Operation::LastCommit,
             _ => Operation::Outbox(self.message_id()),
         }
     }

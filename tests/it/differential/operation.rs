@@ -49,6 +49,7 @@ pub enum Operation {
     OutboxNext,
     OutboxTopic(String),
     Outbox(String),
+    LastCommit,
 }
 
 /// A store's own numbers by id; `-1` is nobody's.
@@ -109,6 +110,7 @@ impl Operation {
             Self::OutboxDue(now, limit) => messages(store.outbox_due(now, limit).await.unwrap()),
             Self::OutboxNext => json!(store.outbox_next().await.unwrap()),
             Self::OutboxTopic(topic) => messages(store.outbox_topic(&topic).await.unwrap().into_iter().collect()),
+            Self::LastCommit => json!(store.last_commit().await.unwrap()),
             Self::Outbox(id) => messages(store.outbox(&id).await.unwrap().into_iter().collect()),
         }
     }

@@ -8,6 +8,7 @@ mod kill;
 mod load;
 mod paid_elsewhere;
 mod process;
+mod restored;
 mod rulings;
 mod s01;
 mod s02;
