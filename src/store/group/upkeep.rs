@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Error, SqliteConnection};
-
-use super::batch::{Applied, json, write};
-use super::{read, sql};
+use super::{Applied, Transaction};
 use crate::engine::store::{Delivery, OutboxState};
 use crate::engine::{Run, Timestamp};
 
 /// One such write; see the port's methods.
-#[derive(Debug)]
-pub(super) enum Upkeep {
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Upkeep {
     Claim { owner: String, now: Timestamp, until: Timestamp, limit: u32 },
     Renew { owner: String, now: Timestamp, until: Timestamp },
     ReleaseOthers { owner: String, now: Timestamp },
@@ -21,67 +18,73 @@ pub(super) enum Upkeep {
 
 /// What it gives.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(in crate::store) enum Answer {
     /// How many rows were written.
     Count(u64),
     Claimed(Vec<Run>),
 }
 
+/// What came of offering one message: number, standing, how often it was offered, when it is due.
+pub(in crate::store) type Offers = (i64, &'static str, u32, i64);
+
+/// The statements for them.
+pub(in crate::store) trait Maintenance: Transaction {
+    /// See [`Store::claim`](crate::engine::Store::claim).
+    async fn claim(
+        &mut self,
+        owner: &str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Run>, Self::Error>;
+
+    /// See [`Store::renew`](crate::engine::Store::renew).
+    async fn renew(&mut self, owner: &str, now: Timestamp, until: Timestamp) -> Result<u64, Self::Error>;
+
+    /// See [`Store::release_others`](crate::engine::Store::release_others).
+    async fn release_others(&mut self, owner: &str, now: Timestamp) -> Result<u64, Self::Error>;
+
+    /// See [`Store::wake`](crate::engine::Store::wake).
+    async fn wake(&mut self, run: i64, at: Timestamp) -> Result<u64, Self::Error>;
+
+    /// Writes down what came of offering messages; what was closed meanwhile stays so.
+    async fn deliver(&mut self, offers: &[Offers]) -> Result<u64, Self::Error>;
+}
+
 impl Upkeep {
     /// Makes the write within the open transaction.
-    pub(super) async fn apply(&self, db: &mut SqliteConnection, applied: &mut Applied) -> Result<Answer, Error> {
+    pub(in crate::store) async fn apply<M: Maintenance>(
+        &self,
+        db: &mut M,
+        applied: &mut Applied,
+    ) -> Result<Answer, M::Error> {
         let count = match self {
             Self::Claim { owner, now, until, limit } => {
-                let claimed = claim(db, owner, *now, *until, *limit).await?;
+                let claimed = db.claim(owner, *now, *until, *limit).await?;
                 applied.wrote |= !claimed.is_empty();
                 return Ok(Answer::Claimed(claimed));
             }
-            Self::Renew { owner, now, until } => {
-                let query = sqlx::query(sql::RENEW).bind(owner).bind(now.millis()).bind(until.millis());
-                query.execute(db).await?.rows_affected()
-            }
+            Self::Renew { owner, now, until } => db.renew(owner, *now, *until).await?,
             Self::ReleaseOthers { owner, now } => {
-                let released =
-                    sqlx::query(sql::RELEASE).bind(owner).bind(now.millis()).execute(db).await?.rows_affected();
+                let released = db.release_others(owner, *now).await?;
                 applied.runs |= released > 0;
                 released
             }
             Self::Wake { run, at } => {
-                let woken = sqlx::query(sql::WAKE).bind(run).bind(at.millis()).execute(db).await?.rows_affected();
+                let woken = db.wake(*run, *at).await?;
                 applied.runs |= woken > 0;
                 woken
             }
-            Self::Deliver(deliveries) => write(db, sql::DELIVER, json(&folded(deliveries))).await?,
+            Self::Deliver(deliveries) => db.deliver(&folded(deliveries)).await?,
         };
         applied.wrote |= count > 0;
         Ok(Answer::Count(count))
     }
 }
 
-async fn claim(
-    db: &mut SqliteConnection,
-    owner: &str,
-    now: Timestamp,
-    until: Timestamp,
-    limit: u32,
-) -> Result<Vec<Run>, Error> {
-    let rows = sqlx::query(sql::DUE).bind(now.millis()).bind(limit).fetch_all(&mut *db).await?;
-    let mut runs: Vec<Run> = rows.iter().map(read::run).collect::<Result<_, _>>()?;
-    if !runs.is_empty() {
-        let list = json(&runs.iter().map(|run| run.seq).collect::<Vec<_>>());
-        sqlx::query(sql::LEASE).bind(owner).bind(until.millis()).bind(list).execute(db).await?;
-    }
-    for run in &mut runs {
-        run.owner = Some(owner.to_owned());
-        run.token += 1;
-        run.due_at = Some(until);
-    }
-    Ok(runs)
-}
-
 /// One entry a message, as if the deliveries had been written one after the other: what has
 /// closed a message is final.
-fn folded(deliveries: &[Delivery]) -> Vec<(i64, &'static str, u32, i64)> {
+fn folded(deliveries: &[Delivery]) -> Vec<Offers> {
     let mut entries: BTreeMap<i64, (OutboxState, u32, Timestamp)> = BTreeMap::new();
     for delivery in deliveries {
         let (state, offers, due_at) = entries.entry(delivery.seq).or_insert((OutboxState::Pending, 0, delivery.due_at));
