@@ -7,6 +7,7 @@ mod columns;
 mod group;
 pub mod memory;
 mod own;
+pub mod postgres;
 mod rows;
 pub mod sqlite;
 pub mod wake;

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod cluster;
 mod conformance;
 mod contract;
 mod demo;

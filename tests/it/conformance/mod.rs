@@ -19,12 +19,14 @@ use subject::StoreUnderTest;
 
 macro_rules! on_every_store {
     ($($duty:ident :: $test:ident),+ $(,)?) => {
-        on_every_store!(@ memory super::subject::Memory; $($duty::$test),+);
-        on_every_store!(@ sqlite super::subject::Sqlite; $($duty::$test),+);
+        on_every_store!(@ memory super::subject::Memory, all(); $($duty::$test),+);
+        on_every_store!(@ sqlite super::subject::Sqlite, all(); $($duty::$test),+);
+        on_every_store!(@ postgres super::subject::Postgres, postgres; $($duty::$test),+);
     };
-    (@ $store:ident $subject:ty; $($duty:ident :: $test:ident),+) => {
+    (@ $store:ident $subject:ty, $there:meta; $($duty:ident :: $test:ident),+) => {
         mod $store {
             $(
+                #[cfg_attr(not($there), ignore = "PostgreSQL is not installed")]
                 #[tokio::test]
                 async fn $test() {
                     super::$duty::$test::<$subject>().await;

@@ -20,7 +20,7 @@ use bondflow::store::memory::{Dump, MemoryStore};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::conformance::subject::{Memory, Sqlite, StoreUnderTest};
+use crate::conformance::subject::{Memory, Postgres, Sqlite, StoreUnderTest};
 use generate::World;
 use operation::{Numbers, Operation};
 
@@ -213,4 +213,10 @@ async fn memory_agrees_with_itself() {
 #[tokio::test]
 async fn sqlite_agrees_with_the_oracle() {
     agrees::<Sqlite>().await;
+}
+
+#[cfg_attr(not(postgres), ignore = "PostgreSQL is not installed")]
+#[tokio::test]
+async fn postgres_agrees_with_the_oracle() {
+    agrees::<Postgres>().await;
 }
