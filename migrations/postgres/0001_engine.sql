@@ -79,6 +79,13 @@ CREATE TABLE inbox (
   at BIGINT NOT NULL
 );
 
+-- Who plays a part that one daemon plays at a time, and until when.
+CREATE TABLE owners (
+  part  TEXT   PRIMARY KEY,
+  owner TEXT   NOT NULL,
+  until BIGINT NOT NULL
+);
+
 -- Counts each daemon's transactions: tells whether one whose COMMIT gave no answer was written.
 CREATE TABLE journal (
   daemon TEXT PRIMARY KEY,

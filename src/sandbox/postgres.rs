@@ -54,6 +54,7 @@ pub enum NoCluster {
 /// A cluster. Its server runs until it is stopped, or the cluster is dropped.
 pub struct Cluster {
     folder: PathBuf,
+    bin: PathBuf,
     keeper: Child,
     pipes: Mutex<Pipes>,
 }
@@ -63,6 +64,9 @@ struct Pipes {
     tell: Option<ChildStdin>,
     told: BufReader<ChildStdout>,
 }
+
+/// How many MB must be free in memory for a cluster to lie there.
+const MEMORY_NEEDED: u64 = 2_000;
 
 /// Where a cluster lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +80,12 @@ pub enum Place {
 impl Place {
     fn folder(self) -> PathBuf {
         let memory = Path::new("/dev/shm");
-        if self == Self::Memory && memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+        let room = || {
+            let free = Command::new("df").args(["--output=avail", "-m"]).arg(memory).output().ok()?;
+            String::from_utf8(free.stdout).ok()?.lines().last()?.trim().parse::<u64>().ok()
+        };
+        let fits = self == Self::Memory && memory.is_dir() && room().is_some_and(|free| free >= MEMORY_NEEDED);
+        if fits { memory.to_owned() } else { std::env::temp_dir() }
     }
 }
 
@@ -106,7 +115,7 @@ impl Cluster {
             return Err(NoCluster::Failed("its keeper has no pipes".to_owned()));
         };
         let pipes = Mutex::new(Pipes { tell: keeper.stdin.take(), told: BufReader::new(told) });
-        let cluster = Self { folder, keeper, pipes };
+        let cluster = Self { folder, bin, keeper, pipes };
         cluster.answer(&mut cluster.pipes(), "made")?;
         cluster.again(options)?;
         Ok(cluster)
@@ -129,6 +138,17 @@ impl Cluster {
         sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut db).await?;
         db.close().await?;
         Ok(self.url(&name))
+    }
+
+    /// Removes a database, whoever is connected to it.
+    ///
+    /// # Errors
+    /// When the server does not.
+    pub fn forget(&self, url: &str) -> std::io::Result<()> {
+        let name = url.rsplit_once('/').map_or(url, |(_, name)| name);
+        let mut command = Command::new(self.bin.join("dropdb"));
+        command.args(["--force", "--if-exists", "--username=bondflow", name]).arg("-h").arg(&self.folder);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().map(drop)
     }
 
     /// Ends the server.

@@ -6,6 +6,7 @@
 mod columns;
 mod group;
 pub mod memory;
+pub mod moving;
 mod own;
 pub mod postgres;
 mod rows;

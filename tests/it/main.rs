@@ -10,5 +10,6 @@ mod contract;
 mod demo;
 mod differential;
 mod engine;
+mod failover;
 mod graphs;
 mod scenarios;

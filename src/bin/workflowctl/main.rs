@@ -13,6 +13,7 @@ mod graph;
 mod history;
 mod import;
 mod list;
+mod migrate_store;
 mod open;
 mod output;
 mod pause;
@@ -81,6 +82,8 @@ enum Command {
     Stats(stats::Stats),
     /// Takes the open debts of a mostrod database over, once.
     Import(import::Import),
+    /// Moves a whole installation from SQLite to PostgreSQL.
+    MigrateStore(migrate_store::MigrateStore),
 }
 
 impl Command {
@@ -93,7 +96,13 @@ impl Command {
         }
         match self {
             Self::Import(import) => import.run(cli).await,
-            command => command.on(&mut Desk::open(cli).await?).await,
+            Self::MigrateStore(moving) => moving.run(cli).await,
+            command => {
+                let mut desk = Desk::open(cli).await?;
+                let done = command.on(&mut desk).await;
+                desk.store.close().await;
+                done
+            }
         }
     }
 
@@ -109,7 +118,7 @@ impl Command {
             Self::Pause(pause) => pause.run(desk).await,
             Self::Cancel(cancel) => cancel.run(desk).await,
             Self::Stats(stats) => stats.run(desk).await,
-            Self::Import(_) => Err(Failure::Usage("`import` opens the database itself".to_owned())),
+            Self::Import(_) | Self::MigrateStore(_) => Err(Failure::Usage("it opens the databases itself".to_owned())),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bondflow::config::{DatabaseUrl, Settings, variables};
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
+use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 
 use crate::Shared;
@@ -38,7 +39,14 @@ pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
     let (url, window_days) = located(shared)?;
     let name = format!("{url:?}");
     let Some(file) = url.file() else {
-        return Err(Failure::Error(format!("{name}: this build keeps its data in SQLite only, give sqlite://FILE")));
+        let mode = match access {
+            Access::Beside => postgres::OpenMode::Tool,
+            Access::Exclusive => postgres::OpenMode::Daemon,
+        };
+        let store = PostgresStore::open(url.expose(), TABLES, mode, Reckoning::Database).await;
+        let store = store.map_err(|error| Failure::Error(error.to_string()))?;
+        // What is written there wakes the daemons by itself.
+        return Ok(Opened { store: Arc::new(store), name, socket: None, window_days });
     };
     let mode = match access {
         Access::Beside => OpenMode::Tool,

@@ -12,6 +12,7 @@ pub(in crate::store) enum Upkeep {
     Claim { owner: String, now: Timestamp, until: Timestamp, limit: u32 },
     Renew { owner: String, now: Timestamp, until: Timestamp },
     ReleaseOthers { owner: String, now: Timestamp },
+    Hold { part: String, owner: String, now: Timestamp, until: Timestamp },
     Wake { run: i64, at: Timestamp },
     Deliver(Vec<Delivery>),
 }
@@ -44,6 +45,9 @@ pub(in crate::store) trait Maintenance: Transaction {
     /// See [`Store::release_others`](crate::engine::Store::release_others).
     async fn release_others(&mut self, owner: &str, now: Timestamp) -> Result<u64, Self::Error>;
 
+    /// See [`Store::hold`](crate::engine::Store::hold); 1 when it is held.
+    async fn hold(&mut self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<u64, Self::Error>;
+
     /// See [`Store::wake`](crate::engine::Store::wake).
     async fn wake(&mut self, run: i64, at: Timestamp) -> Result<u64, Self::Error>;
 
@@ -70,6 +74,7 @@ impl Upkeep {
                 applied.runs |= released > 0;
                 released
             }
+            Self::Hold { part, owner, now, until } => db.hold(part, owner, *now, *until).await?,
             Self::Wake { run, at } => {
                 let woken = db.wake(*run, *at).await?;
                 applied.runs |= woken > 0;

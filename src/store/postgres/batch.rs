@@ -197,6 +197,11 @@ impl Maintenance for Batch<'_> {
         Ok(query.execute(&mut *self.db).await?.rows_affected())
     }
 
+    async fn hold(&mut self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<u64, Fault> {
+        let query = sqlx::query(sql::HOLD).bind(self.own_clock).bind(owner).bind(now.millis()).bind(until.millis());
+        Ok(query.bind(part).execute(&mut *self.db).await?.rows_affected())
+    }
+
     async fn wake(&mut self, run: i64, at: Timestamp) -> Result<u64, Fault> {
         Ok(sqlx::query(sql::WAKE).bind(run).bind(at.millis()).execute(&mut *self.db).await?.rows_affected())
     }

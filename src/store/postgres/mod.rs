@@ -116,9 +116,13 @@ impl PostgresStore {
         };
         let daemon = (mode == OpenMode::Daemon).then(|| uuid::Uuid::new_v4().to_string());
         let news = (changes, Arc::<Counters>::default(), herald);
-        let writer = Writer::new(server.clone(), db, daemon, Arc::clone(&store.tables), news).await;
-        let writer = writer.map_err(|error| server.unusable(&error.to_string()))?;
+        let writer = Writer::new(server, db, daemon, Arc::clone(&store.tables), news);
         Ok((store, writer, requests))
+    }
+
+    /// Host, port and database, without user and password.
+    pub fn name(&self) -> String {
+        self.server.name()
     }
 
     /// The database's clock: what all daemons on it go by.
@@ -193,6 +197,17 @@ impl Store for PostgresStore {
         match self.upkeep(Upkeep::ReleaseOthers { owner: owner.to_owned(), now }).await? {
             Answer::Count(count) => Ok(count),
             Answer::Claimed(_) => Ok(0),
+        }
+    }
+
+    fn alone(&self) -> bool {
+        false
+    }
+
+    async fn hold(&self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        match self.upkeep(Upkeep::Hold { part: part.to_owned(), owner: owner.to_owned(), now, until }).await? {
+            Answer::Count(held) => Ok(held > 0),
+            Answer::Claimed(_) => Ok(false),
         }
     }
 
@@ -300,5 +315,9 @@ impl Store for PostgresStore {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
+    }
+
+    async fn close(&self) {
+        Self::close(self).await;
     }
 }

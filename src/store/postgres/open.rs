@@ -300,7 +300,7 @@ impl Server {
     }
 
     async fn check_rights(&self, db: &mut PgConnection, tables: &[Table]) -> Result<(), OpenError> {
-        let engine = ["runs", "history", "signals", "outbox", "inbox", "journal"];
+        let engine = ["runs", "history", "signals", "outbox", "inbox", "owners", "journal"];
         let names: Vec<&str> = engine.into_iter().chain(tables.iter().map(|table| table.name)).collect();
         let lacking: Option<String> = sqlx::query_scalar(
             "SELECT name FROM unnest($1) AS name

@@ -25,22 +25,29 @@ macro_rules! clock {
 /// The database's clock in Unix milliseconds.
 pub(super) const CLOCK: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
-/// Counts a transaction of a daemon, or makes its row. Alone it also tells how many there were:
-/// it waits for whatever transaction of that daemon is still open.
-pub(super) const COUNT: &str = "
-INSERT INTO journal (daemon, batch) VALUES ($1, 1)
-ON CONFLICT (daemon) DO UPDATE SET batch = journal.batch + 1, at = now() RETURNING batch";
+macro_rules! counted {
+    ($daemon:literal) => {
+        concat!(
+            "INSERT INTO journal (daemon, batch) VALUES (",
+            $daemon,
+            ", 1)
+ON CONFLICT (daemon) DO UPDATE SET batch = journal.batch + 1, at = now()"
+        )
+    };
+}
+
+/// Counts a transaction of a daemon, and tells how many there were: it waits for whatever
+/// transaction of that daemon is still open.
+pub(super) const COUNT: &str = concat!(counted!("$1"), " RETURNING batch");
 
 /// Daemons that have not written for so long are gone: each start has a name of its own.
 pub(super) const FORGET: &str = "DELETE FROM journal WHERE at < now() - interval '30 days'";
 
-/// The last words of a transaction that wrote something. The name is one of this program's own
-/// making: letters, digits and hyphens.
+/// The last words of a transaction; one that wrote something counts for its daemon. The name is
+/// one of this program's own making: letters, digits and hyphens.
 pub(super) fn commit(daemon: Option<&str>) -> SqlStr {
     fixed(match daemon {
-        Some(daemon) => {
-            format!("UPDATE journal SET batch = batch + 1, at = now() WHERE daemon = '{daemon}'; COMMIT")
-        }
+        Some(daemon) => format!(concat!(counted!("'{}'"), "; COMMIT"), daemon),
         None => "COMMIT".to_owned(),
     })
 }
@@ -203,6 +210,17 @@ WITH ",
 UPDATE runs SET due_at = coalesce((SELECT now FROM clock) + ($4 - $3), $4) WHERE seq IN (
   SELECT seq FROM runs WHERE owner = $2 AND due_at > coalesce((SELECT now FROM clock), $3)
   ORDER BY seq FOR NO KEY UPDATE)"
+);
+
+/// A part that another has, and whose lease has not run out, stays as it is.
+pub(super) const HOLD: &str = concat!(
+    "
+WITH ",
+    clock!(),
+    "
+INSERT INTO owners (part, owner, until) SELECT $5, $2, coalesce(now + ($4 - $3), $4) FROM clock
+ON CONFLICT (part) DO UPDATE SET owner = excluded.owner, until = excluded.until
+WHERE owners.owner = excluded.owner OR owners.until <= coalesce((SELECT now FROM clock), $3)"
 );
 
 pub(super) const RELEASE: &str = concat!(

@@ -21,6 +21,9 @@ use crate::store::own::OwnTables;
 /// How often a batch that others stood in the way of is tried again at once.
 const AGAIN: u32 = 8;
 
+/// How often the journal is cleared of daemons that are gone.
+const FORGETS: Duration = Duration::from_secs(3_600);
+
 /// The longest that the statements of a transaction may take, or its COMMIT: a server that has
 /// not answered by then does not answer any more.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -48,39 +51,30 @@ enum Stage {
 }
 
 impl Writer {
-    /// Takes the connection over, on which a daemon's row of the journal is made.
-    pub(super) async fn new(
+    /// Takes the connection over.
+    pub(super) fn new(
         server: Server,
-        mut db: PgConnection,
+        db: PgConnection,
         daemon: Option<String>,
         tables: Arc<OwnTables<Statements>>,
         (changes, counters, herald): (broadcast::Sender<Change>, Arc<Counters>, Herald),
-    ) -> Result<Self, Error> {
-        let journal = match daemon {
-            Some(daemon) => {
-                sqlx::query(sql::FORGET).execute(&mut db).await?;
-                let count = sqlx::query_scalar(sql::COUNT).bind(&daemon).fetch_one(&mut db).await?;
-                Some((daemon, count))
-            }
-            None => None,
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             server,
             db: Some(db),
             tables,
-            journal,
+            journal: daemon.map(|daemon| (daemon, 0)),
             changes,
             counters,
             herald,
             #[cfg(test)]
             faults: super::tests::Faults::default(),
-        })
+        }
     }
 
     /// Works until all that could ask are gone, or it is asked to end.
     pub(super) async fn run(self, queue: mpsc::UnboundedReceiver<Request>) {
-        // Others' writes are told by the herald: there is nothing to look for here.
-        serve(self, queue, LONGEST).await;
+        serve(self, queue, FORGETS).await;
     }
 
     async fn attempt(
@@ -257,7 +251,13 @@ impl Backend for Writer {
         Ok(done)
     }
 
-    async fn look_around(&mut self) {}
+    /// Forgets the daemons of long ago. What others write is told by the herald.
+    async fn look_around(&mut self) {
+        if let (Some(_), Some(db)) = (&self.journal, &mut self.db) {
+            // What can't be removed now is removed later.
+            let _ = sqlx::query(sql::FORGET).execute(db).await;
+        }
+    }
 
     async fn end(mut self) {
         if let Some(db) = self.db.take() {

@@ -179,6 +179,11 @@ impl Maintenance for Batch<'_> {
         Ok(query.execute(&mut *self.db).await?.rows_affected())
     }
 
+    /// There is no other daemon.
+    async fn hold(&mut self, _: &str, _: &str, _: Timestamp, _: Timestamp) -> Result<u64, Error> {
+        Ok(1)
+    }
+
     async fn wake(&mut self, run: i64, at: Timestamp) -> Result<u64, Error> {
         Ok(sqlx::query(sql::WAKE).bind(run).bind(at.millis()).execute(&mut *self.db).await?.rows_affected())
     }

@@ -174,6 +174,15 @@ impl Store for SqliteStore {
         }
     }
 
+    /// Another daemon on the file is refused when it is opened.
+    fn alone(&self) -> bool {
+        true
+    }
+
+    async fn hold(&self, _: &str, _: &str, _: Timestamp, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let next: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE).fetch_one(&self.readers).await.map_err(unread)?;
         Ok(next.map(Timestamp))
@@ -267,5 +276,9 @@ impl Store for SqliteStore {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
+    }
+
+    async fn close(&self) {
+        Self::close(self).await;
     }
 }

@@ -47,7 +47,7 @@ async fn agrees<S: StoreUnderTest>() {
 
 /// Makes the operations of that seed; an error tells of the first on which the stores differ.
 async fn compare<S: StoreUnderTest>(subject: &S, seed: u64) -> Result<(), String> {
-    let oracle = MemoryStore::new(TABLES);
+    let oracle = S::oracle();
     let mut world = World::new(seed);
     let mut numbers = Numbers::of(&subject.dump().await);
     let mut made = 0;

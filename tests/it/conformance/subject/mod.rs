@@ -10,6 +10,7 @@ use bondflow::store::sqlite::{OpenMode, SqliteStore};
 use tempfile::TempDir;
 
 use crate::cluster::Lent;
+pub use tables::{dump, dump_postgres};
 
 /// A store with a place that outlives it.
 pub trait StoreUnderTest: Sized {
@@ -17,6 +18,10 @@ pub trait StoreUnderTest: Sized {
     async fn fresh() -> Self;
     /// What the next daemon finds when this one is gone.
     async fn reopen(self) -> Self;
+    /// An empty oracle that is as much alone on its data as this store.
+    fn oracle() -> MemoryStore {
+        MemoryStore::new(TABLES)
+    }
     /// The store.
     fn store(&self) -> &dyn Store;
     /// All tables, as they are now.
@@ -93,6 +98,10 @@ impl Postgres {
 }
 
 impl StoreUnderTest for Postgres {
+    fn oracle() -> MemoryStore {
+        MemoryStore::shared(TABLES)
+    }
+
     async fn fresh() -> Self {
         Self::open(Lent::new().await).await
     }
