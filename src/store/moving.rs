@@ -82,7 +82,7 @@ impl Move {
     pub async fn prepare(from: &Path, to: &str, but: (&str, &str, &str)) -> Result<Self, NotMoved> {
         let options = SqliteConnectOptions::new().filename(from).read_only(true).disable_statement_logging();
         let mut from = options.connect().await.map_err(NotMoved::From)?;
-        let mut to = PgConnection::connect(to).await.map_err(NotMoved::To)?;
+        let to = PgConnection::connect(to).await.map_err(NotMoved::To)?;
         let tables = tables(&mut from).await.map_err(NotMoved::From)?;
         let mut made = Self { to, rows: BTreeMap::new(), before: false };
         made.begin(&tables).await?;

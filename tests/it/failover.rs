@@ -16,6 +16,8 @@ use crate::scenarios::world::{PATIENCE, Setup, World};
 const LEASE: Duration = Duration::from_secs(2);
 /// By when runs must go on after the end of the lease of whoever had them.
 const BOUND: Duration = Duration::from_secs(3);
+/// What a daemon says of a run that another one has by now.
+const FENCED: &str = "the run was lost to another lease";
 
 /// What happens to the daemon that has the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,14 @@ async fn world(trades: usize) -> World {
     let mut world = World::without_daemon(setup).await;
     world.look().await;
     world
+}
+
+/// A daemon that tells when it has lost a run.
+async fn start(world: &World) -> Process {
+    let log = "bondflow=info,bondflowd=info,bondflow::engine::worker=debug";
+    let process = Process::spawn(&world.settings_file(), log);
+    process.tells("bondflowd works").await;
+    process
 }
 
 fn trade(world: &World, n: usize) -> (&Trade, &Client) {
@@ -48,7 +58,9 @@ async fn payout(world: &World, trade: &Trade) -> Option<Run> {
 /// with that other one.
 async fn orphaned(world: &World, n: usize, mishap: Mishap, working: Process) -> (Duration, Process) {
     let (trade, _) = trade(world, n);
-    world.lnd.node.inject("SettleInvoice", Fault::Stall, 1);
+    // The answer comes when it is another's to hear.
+    let fault = if mishap == Mishap::Killed { Fault::Stall } else { Fault::Delay(LEASE * 2) };
+    world.lnd.node.inject("SettleInvoice", fault, 1);
     let ruling = world.solver.ruling(trade.order, Action::AdminCancel, false, true);
     world.solver.send(&ruling).await.unwrap();
     let held = world
@@ -57,7 +69,7 @@ async fn orphaned(world: &World, n: usize, mishap: Mishap, working: Process) -> 
             run.ok_or_else(|| "nobody has taken the payout up".to_owned())
         })
         .await;
-    let other = Process::start(world).await;
+    let other = start(world).await;
     assert_eq!(payout(world, trade).await.unwrap().owner, held.owner, "its lease is renewed meanwhile");
 
     let begun = Instant::now();
@@ -84,6 +96,7 @@ async fn orphaned(world: &World, n: usize, mishap: Mishap, working: Process) -> 
     if let Some(stalled) = stalled {
         // It wakes up in the middle of a step of a run that is another's by now.
         stalled.signal("CONT").await;
+        stalled.tells(FENCED).await;
         stalled.stop(Duration::from_secs(20)).await;
         let after = world.store().history(taken.seq).await.unwrap();
         assert_eq!(after[..before.len()], before, "it has written nothing");
@@ -111,7 +124,7 @@ async fn paid_once(world: &World, n: usize) {
 /// One mishap after the other; each time whoever was beside goes on.
 async fn mishaps(mishaps: &[Mishap]) -> Vec<(Mishap, Duration)> {
     let world = world(mishaps.len()).await;
-    let mut working = Process::start(&world).await;
+    let mut working = start(&world).await;
     let mut moved = Vec::new();
     for (n, mishap) in mishaps.iter().enumerate() {
         let (took, other) = orphaned(&world, n, *mishap, working).await;
@@ -163,7 +176,7 @@ async fn bench() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_that_was_frozen_on_its_way_is_refused_by_lnd() {
     let world = world(1).await;
-    let frozen = Process::start(&world).await;
+    let frozen = start(&world).await;
     let ruling = world.solver.ruling(world.trade.order, Action::AdminCancel, false, true);
     world.solver.send(&ruling).await.unwrap();
     world.hears(&world.seller, Action::AddBondInvoice, 1).await;
@@ -181,7 +194,7 @@ async fn a_send_that_was_frozen_on_its_way_is_refused_by_lnd() {
         })
         .await;
     frozen.signal("STOP").await;
-    let other = Process::start(&world).await;
+    let other = start(&world).await;
     let taken = world
         .until(|| async {
             let run = payout(&world, &world.trade).await.filter(|run| run.token > held.token);
@@ -191,11 +204,11 @@ async fn a_send_that_was_frozen_on_its_way_is_refused_by_lnd() {
     // The call arrives at last. lnd would note it as a send, had it let it in.
     tokio::time::sleep_until(sent + late + Duration::from_secs(3)).await;
     frozen.signal("CONT").await;
+    frozen.tells(FENCED).await;
     frozen.stop(Duration::from_secs(20)).await;
     // The other one only looks: whether the send could still arrive it can't know yet.
-    let run = payout(&world, &world.trade).await.unwrap();
-    assert_eq!((run.step.as_str(), run.status), ("pay", Status::InDoubt));
-    assert!(run.token >= taken.token);
+    world.run_is("bond_payout", &world.taker_bond(), "pay", Status::InDoubt).await;
+    assert!(payout(&world, &world.trade).await.unwrap().token >= taken.token);
     let ledger = world.lnd.node.ledger();
     assert_eq!((ledger.sends_of(hash).len(), ledger.times_paid(hash), ledger.spent_msat), (0, 0, 0));
     other.stop(Duration::from_secs(20)).await;
