@@ -5,9 +5,7 @@ CARGO ?= cargo
 KEEP ?=
 ROWS ?=
 
-
 .PHONY: help demo test bench bench-failover contract differential check deny graphs needs
-
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"

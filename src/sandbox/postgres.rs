@@ -18,13 +18,17 @@ const OLDEST: u32 = 15;
 /// The shell that looks after the server: it does what it is told line by line, and when nobody
 /// is there any more to tell it something it ends the server and removes the folder.
 const KEEPER: &str = r#"
-folder=$1 bin=$2; shift 2
+folder=$1 bin=$2 primary=$3
 exec 2>>"$folder.log"
 umask 077
 mkdir "$folder" || exit 1
 stop() { [ -n "$pid" ] && kill -CONT $pid && kill -$1 $pid && wait $pid; pid=; }
 trap '' INT TERM HUP
-"$bin/initdb" --pgdata="$folder/data" --username=bondflow --auth=trust --encoding=UTF8 --locale=C --no-sync >&2 || exit 1
+if [ -n "$primary" ]; then
+  "$bin/pg_basebackup" -h "$primary" -U bondflow -D "$folder/data" -X stream -R -c fast >&2 || exit 1
+else
+  "$bin/initdb" --pgdata="$folder/data" --username=bondflow --auth=trust --encoding=UTF8 --locale=C --no-sync >&2 || exit 1
+fi
 echo made
 while read -r word rest; do
   case $word in
@@ -33,6 +37,7 @@ while read -r word rest; do
       pid=$!
       until "$bin/pg_isready" -q -h "$folder"; do kill -0 $pid || { pid=; break; }; sleep 0.05; done ;;
     stop) stop "$rest" ;;
+    promote) "$bin/pg_ctl" promote -D "$folder/data" >&2 ;;
   esac
   echo done "$pid"
 done
@@ -105,11 +110,32 @@ impl Cluster {
     /// # Errors
     /// See [`NoCluster`].
     pub fn start(place: Place, options: &str) -> Result<Self, NoCluster> {
+        Self::make(&place.folder(), None, options)
+    }
+
+    /// Makes a standby that follows this cluster, and starts its server.
+    ///
+    /// # Errors
+    /// See [`NoCluster`].
+    pub fn standby(&self) -> Result<Self, NoCluster> {
+        Self::make(self.folder.parent().unwrap_or(Path::new("/")), Some(&self.folder), "")
+    }
+
+    /// Has a standby follow no longer: it is a server of its own now.
+    ///
+    /// # Errors
+    /// When its keeper is gone.
+    pub fn promote(&self) -> Result<(), NoCluster> {
+        self.tell("promote").map(drop)
+    }
+
+    fn make(parent: &Path, primary: Option<&Path>, options: &str) -> Result<Self, NoCluster> {
         let failed = |error: std::io::Error| NoCluster::Failed(error.to_string());
         let bin = programs().ok_or(NoCluster::NotInstalled)?;
-        let folder = place.folder().join(format!("bondflow-postgres-{}", uuid::Uuid::new_v4().simple()));
+        let folder = parent.join(format!("bondflow-postgres-{}", uuid::Uuid::new_v4().simple()));
         let mut command = unprivileged_shell();
-        command.args(["-c", KEEPER, "sh"]).arg(&folder).arg(&bin).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["-c", KEEPER, "sh"]).arg(&folder).arg(&bin).args(primary);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut keeper = command.current_dir("/").spawn().map_err(failed)?;
         let Some(told) = keeper.stdout.take() else {
             return Err(NoCluster::Failed("its keeper has no pipes".to_owned()));
@@ -119,6 +145,11 @@ impl Cluster {
         cluster.answer(&mut cluster.pipes(), "made")?;
         cluster.again(options)?;
         Ok(cluster)
+    }
+
+    /// The folder with its socket.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The address of one of its databases.
