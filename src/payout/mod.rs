@@ -12,12 +12,14 @@
 //! | [`ports`], [`world`] | what is asked of the Lightning node and of the relays |
 //! | [`messages`], [`tables`], [`books`] | what is said and heard, and what is kept |
 //! | [`risk`] | the sats that are claimed and not yet paid |
+//! | [`invariants`] | what always holds, as checks over the rows and over what the outside has seen |
 
 pub mod bond_payout;
 pub mod bond_release;
 pub mod books;
 pub mod debt;
 pub mod intake;
+pub mod invariants;
 pub mod messages;
 pub mod order_resolution;
 pub mod policy;
