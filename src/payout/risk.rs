@@ -54,8 +54,12 @@ mod tests {
     async fn only_what_is_claimed_and_unpaid_is_at_risk() {
         let store = MemoryStore::new(TABLES);
         let bond = |id: &str, state: &str, reason: Option<&str>| {
-            insert(BONDS, id, json!({ "order_id": "o", "pubkey": "p", "role": "maker", "amount_sats": 1_000, "state": state,
-                "node_share_sats": 300, "failed_reason": reason }))
+            insert(
+                BONDS,
+                id,
+                json!({ "order_id": "o", "pubkey": "p", "role": "maker", "amount_sats": 1_000, "state": state,
+                "node_share_sats": 300, "failed_reason": reason }),
+            )
         };
         let order = |id: &str, status: &str| {
             insert(ORDERS, id, json!({ "kind": "sell", "status": status, "amount": 50_000, "fee": 300 }))

@@ -80,7 +80,11 @@ impl Question {
             match answer {
                 Some(row) if row.get("outcome").and_then(Value::as_str) == Some("refused") => {
                     let why = row.get("detail").and_then(Value::as_str).unwrap_or("no reason given");
-                    failures.push(Failure::Error(format!("run {}: {} is refused: {why}", one.run.id, self.request.name())));
+                    failures.push(Failure::Error(format!(
+                        "run {}: {} is refused: {why}",
+                        one.run.id,
+                        self.request.name()
+                    )));
                 }
                 answer => records.push(self.record(&one.run, answer.as_ref())),
             }

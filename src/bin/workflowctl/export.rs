@@ -75,8 +75,10 @@ async fn all_of(desk: &Desk, run: &Run) -> Result<Value, Failure> {
     json["history"] = json!(store.history(run.seq).await?);
     json["mailbox"] = mailbox
         .iter()
-        .map(|signal| json!({ "number": signal.number, "name": signal.name, "at": signal.at.to_string(),
-            "payload": said(&signal.payload) }))
+        .map(|signal| {
+            json!({ "number": signal.number, "name": signal.name, "at": signal.at.to_string(),
+            "payload": said(&signal.payload) })
+        })
         .collect();
     json["audit"] = audit.iter().map(audit::json_of).collect();
     json["rows"] = json!({

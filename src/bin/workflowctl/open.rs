@@ -65,8 +65,6 @@ fn located(shared: &Shared) -> Result<(DatabaseUrl, Option<u32>), Failure> {
             Ok((url.clone(), settings.ok().map(|settings| settings.anti_abuse_bond.payout_claim_window_days)))
         }
         (None, Ok(settings)) => Ok((settings.database.url, Some(settings.anti_abuse_bond.payout_claim_window_days))),
-        (None, Err(error)) => {
-            Err(Failure::Error(format!("{error}: give --config FILE, or --database sqlite://FILE")))
-        }
+        (None, Err(error)) => Err(Failure::Error(format!("{error}: give --config FILE, or --database sqlite://FILE"))),
     }
 }

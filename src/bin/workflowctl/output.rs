@@ -150,7 +150,8 @@ const NARROWEST: usize = 8;
 fn fit(widths: &mut [usize], headings: &[&str], width: usize) {
     let least = |place: usize| headings.get(place).map_or(0, |heading| heading.len()).max(NARROWEST);
     while widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1) > width {
-        let widest = (0..widths.len()).filter(|place| widths[*place] > least(*place)).max_by_key(|place| widths[*place]);
+        let widest =
+            (0..widths.len()).filter(|place| widths[*place] > least(*place)).max_by_key(|place| widths[*place]);
         match widest {
             Some(place) => widths[place] -= 1,
             None => return,

@@ -5,7 +5,7 @@ use bondflow::engine::{Run, StepKind};
 use bondflow::payout::books::secret32;
 use bondflow::payout::policy::verdict::SKEW_MARGIN_SECS;
 use bondflow::payout::policy::{HashRecord, Preimage};
-use clap::{Args, ArgGroup};
+use clap::{ArgGroup, Args};
 
 use crate::ask::{Question, Terms};
 use crate::desk::Desk;
@@ -69,9 +69,10 @@ fn counts(desk: &Desk, run: &Run, word: &Word) -> Result<(), String> {
     match word {
         Word::Happened { evidence } => {
             let preimage = secret32(evidence).ok_or("a preimage has 64 hex digits")?;
-            record.affirmed(&Preimage(preimage)).map(drop).map_err(|refused| {
-                format!("{refused} ({})", hex::encode(record.payment_hash))
-            })
+            record
+                .affirmed(&Preimage(preimage))
+                .map(drop)
+                .map_err(|refused| format!("{refused} ({})", hex::encode(record.payment_hash)))
         }
         Word::DidNot => match record.undecided {
             Some(send) => {
@@ -79,7 +80,10 @@ fn counts(desk: &Desk, run: &Run, word: &Word) -> Result<(), String> {
                     send.send_valid_until.saturating_add(SKEW_MARGIN_SECS).saturating_add(1),
                 );
                 if desk.now() < from {
-                    return Err(format!("a send could still reach lnd: it can be denied at {}", dated(from, desk.now())));
+                    return Err(format!(
+                        "a send could still reach lnd: it can be denied at {}",
+                        dated(from, desk.now())
+                    ));
                 }
                 Ok(())
             }

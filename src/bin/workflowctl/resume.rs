@@ -3,7 +3,7 @@
 use bondflow::engine::operator::Request;
 use clap::Args;
 
-use crate::ask::{Terms, Question};
+use crate::ask::{Question, Terms};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::selection::Selection;

@@ -38,7 +38,10 @@ impl Retry {
         let says = judge(desk, &run, &self.from_step).map_err(|why| {
             let possible = possible(desk, &run);
             let possible = if possible.is_empty() { "none now".to_owned() } else { possible.join(", ") };
-            Failure::Error(format!("run {} can't go on from `{}`: {why} (possible: {possible})", run.id, self.from_step))
+            Failure::Error(format!(
+                "run {} can't go on from `{}`: {why} (possible: {possible})",
+                run.id, self.from_step
+            ))
         })?;
         if self.plan {
             let from = &self.from_step;

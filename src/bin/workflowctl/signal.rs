@@ -33,12 +33,12 @@ pub struct Signal {
 impl Signal {
     /// Asks.
     pub async fn run(self, desk: &mut Desk) -> Result<(), Failure> {
-        let payload: Value = serde_json::from_str(&self.payload).map_err(|error| {
-            Failure::Usage(format!("that is no JSON ({error}): write '{{\"bolt11\":\"lnbc…\"}}'"))
-        })?;
+        let payload: Value = serde_json::from_str(&self.payload)
+            .map_err(|error| Failure::Usage(format!("that is no JSON ({error}): write '{{\"bolt11\":\"lnbc…\"}}'")))?;
         let run = find(desk.store.as_ref(), &self.id).await?;
         if let Some(definition) = definition(&run.pin.workflow) {
-            let known: Vec<&str> = definition.steps.values().flat_map(|step| &step.signals).map(String::as_str).collect();
+            let known: Vec<&str> =
+                definition.steps.values().flat_map(|step| &step.signals).map(String::as_str).collect();
             if !known.contains(&self.name.as_str()) {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 let workflow = &definition.name;

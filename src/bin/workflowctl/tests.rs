@@ -67,9 +67,17 @@ impl World {
     /// The rows of the order and its bond: what tells which runs are the order's.
     async fn rows(&self) {
         let rows = vec![
-            insert(ORDERS, ORDER, json!({ "kind": "sell", "status": "settled-hold-invoice", "amount": 99_300, "fee": 300 })),
-            insert(BONDS, BOND, json!({ "order_id": ORDER, "pubkey": "aa", "role": "maker", "amount_sats": 1000,
-                "state": "pending-payout", "node_share_sats": 500 })),
+            insert(
+                ORDERS,
+                ORDER,
+                json!({ "kind": "sell", "status": "settled-hold-invoice", "amount": 99_300, "fee": 300 }),
+            ),
+            insert(
+                BONDS,
+                BOND,
+                json!({ "order_id": ORDER, "pubkey": "aa", "role": "maker", "amount_sats": 1000,
+                "state": "pending-payout", "node_share_sats": 500 }),
+            ),
         ];
         self.store.commit(Commit { at: self.now(), rows, ..Commit::default() }).await.unwrap();
     }
@@ -203,7 +211,10 @@ async fn a_request_is_put_into_the_mailbox_with_who_and_why() {
     assert_eq!((mail.len(), mail[0].name.as_str()), (1, "@pause"));
     let asked: Value = serde_json::from_str(&mail[0].payload).unwrap();
     assert_eq!(asked["by"], "alice");
-    assert_eq!((&asked["reason"], &asked["request"], &asked["force"]), (&json!("called"), &json!("pause"), &json!(false)));
+    assert_eq!(
+        (&asked["reason"], &asked["request"], &asked["force"]),
+        (&json!("called"), &json!("pause"), &json!(false))
+    );
     assert_eq!(run.status, Status::Waiting, "only the daemon changes a run");
 
     let (_, partly) = world.ctl("resume 5a6a ffff").await;

@@ -77,7 +77,8 @@ impl Engine {
                 Ok((resumed, format!("runs `{}` now", run.step)))
             }
             Request::Pause | Request::Cancel if in_doubt && !asked.insists() => {
-                Err("an effect is in doubt: it can be stopped when the world has told, or by force with a reason".into())
+                Err("an effect is in doubt: it can be stopped when the world has told, or by force with a reason"
+                    .into())
             }
             Request::Pause => {
                 let error = run.error.clone();
@@ -109,7 +110,8 @@ impl Engine {
         let Some((to, step)) = taker else {
             let known: Vec<&str> =
                 definition.steps.values().flat_map(|step| &step.signals).map(String::as_str).collect();
-            let known = if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
+            let known =
+                if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
             return Err(format!("no step of `{}` takes a signal `{name}`: {known}", definition.name));
         };
         let now = self.parts.clock.now();
@@ -127,7 +129,9 @@ impl Engine {
         if kind(&bound.definition, &run.step) != Some(StepKind::InDoubt) {
             return Err(format!("no effect is in doubt at `{}`", run.step));
         }
-        let Some(step) = bound.step(&run.step) else { return Err(format!("its definition has no step `{}`", run.step)) };
+        let Some(step) = bound.step(&run.step) else {
+            return Err(format!("its definition has no step `{}`", run.step));
+        };
         let call = Call { run, signals: &[], first: false, now, lease_until: case.lease_until };
         let performed = step.resolve(call, word).await?;
         let outcome = performed.outcome;
@@ -153,9 +157,8 @@ fn retry(bound: &Bound, case: Case<'_>, in_doubt: bool, from: &str, now: Timesta
     if in_doubt && run.status == Status::InDoubt {
         return Err("an effect is in doubt: `resume` looks it up, `resolve` ends it by your word".to_owned());
     }
-    let takes = |signal: &&Signal| {
-        bound.definition.step(&run.step).is_some_and(|step| step.signals.contains(&signal.name))
-    };
+    let takes =
+        |signal: &&Signal| bound.definition.step(&run.step).is_some_and(|step| step.signals.contains(&signal.name));
     if case.mail.iter().find(takes).is_some() {
         return Err(format!("signals that `{}` takes lie in the mailbox: resume it first", run.step));
     }

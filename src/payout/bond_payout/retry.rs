@@ -23,7 +23,11 @@ pub fn rule(bond: &str, state: &str, step: &str, now: Timestamp) -> Result<Reent
         if payout.debt.has_work() && payout.bond == BondView::Failed {
             payout.bond = BondView::PendingPayout;
         }
-        Ok(if step == "settle" { "settles the bond's hold invoice; settling a settled one changes nothing".into() } else { said })
+        Ok(if step == "settle" {
+            "settles the bond's hold invoice; settling a settled one changes nothing".into()
+        } else {
+            said
+        })
     })
 }
 
@@ -87,11 +91,8 @@ mod tests {
         use sha2::{Digest, Sha256};
         let paid = state(|payout| {
             let (preimage, hash) = ([1; 32], Sha256::digest([1; 32]));
-            payout.debt.paid = Some(debt::Proof {
-                hash: hex::encode(hash),
-                preimage: hex::encode(preimage),
-                fee_sats: None,
-            });
+            payout.debt.paid =
+                Some(debt::Proof { hash: hex::encode(hash), preimage: hex::encode(preimage), fee_sats: None });
         });
         for step in ["settle", "request_invoice", "await_invoice", "intend", "await_slot"] {
             assert!(refused(&paid, step).contains("never paid again"), "{step}");

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::operator::Reentry;
 use crate::engine::Timestamp;
+use crate::engine::operator::Reentry;
 use crate::payout::policy::all_decided;
 
 use super::{Debt, Owing};
@@ -57,7 +57,8 @@ pub fn reentry<S: Serialize + DeserializeOwned>(
     state: &str,
     judge: impl FnOnce(&mut S) -> Result<String, String>,
 ) -> Result<(S, Reentry), String> {
-    let mut state: S = serde_json::from_str(state).map_err(|error| format!("the run's state can't be read: {error}"))?;
+    let mut state: S =
+        serde_json::from_str(state).map_err(|error| format!("the run's state can't be read: {error}"))?;
     let says = judge(&mut state)?;
     let text = serde_json::to_string(&state).map_err(|error| format!("the run's state can't be written: {error}"))?;
     Ok((state, Reentry { state: text, rows: Vec::new(), says }))

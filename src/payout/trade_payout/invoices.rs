@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 
-use crate::engine::store::OutboxState;
 use crate::engine::operator::Offered;
+use crate::engine::store::OutboxState;
 use crate::engine::{Context, Status, Step, StepError, Timestamp, Transition};
 use crate::payout::books::{insert, upsert};
 use crate::payout::debt::{Considered, Owing, consider, offered};

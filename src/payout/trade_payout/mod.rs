@@ -9,8 +9,8 @@ mod invoices;
 mod retry;
 
 pub use finalize::{Finalize, Finalized};
-pub use retry::rule as retry;
 pub use invoices::{AwaitInvoice, Awaited, Request, RequestInvoice, Review, Reviewed};
+pub use retry::rule as retry;
 
 use std::sync::Arc;
 

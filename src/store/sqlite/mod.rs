@@ -41,14 +41,14 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::rows::{fits, knows};
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError, Table,
-    Tally,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError,
+    Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 pub use backup::{BackupError, Copy, backup};
 pub use open::{OpenError, OpenMode, daemon_lives};
-pub use survey::{Survey, inspect, survey};
 use sql::{OwnTable, OwnTables};
+pub use survey::{Survey, inspect, survey};
 use upkeep::{Answer, Upkeep};
 use writer::{Asked, Counters, Request, Writer};
 

@@ -27,7 +27,8 @@ pub async fn survey(path: &Path) -> Result<Survey, OpenError> {
     let (version, known) = open::version(path, BUSY).await?;
     let refused = |error: sqlx::Error| open::refused(path, &error);
     let mut db = connect(path).await.map_err(refused)?;
-    let rows = if version == 0 { Vec::new() } else { sqlx::query(sql::PINS).fetch_all(&mut db).await.map_err(refused)? };
+    let rows =
+        if version == 0 { Vec::new() } else { sqlx::query(sql::PINS).fetch_all(&mut db).await.map_err(refused)? };
     let pins = rows.iter().map(read::pin).collect::<Result<_, _>>().map_err(refused)?;
     // Whether it closes in good order changes nothing in what was read.
     let _ = db.close().await;
@@ -45,8 +46,10 @@ pub async fn inspect(path: &Path) -> Result<Vec<String>, OpenError> {
     let lines: Vec<String> =
         sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(&mut db).await.map_err(refused)?;
     wrong.extend(lines.into_iter().filter(|line| line != "ok"));
-    let dangling: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM pragma_foreign_key_check").fetch_one(&mut db).await.map_err(refused)?;
+    let dangling: i64 = sqlx::query_scalar("SELECT count(*) FROM pragma_foreign_key_check")
+        .fetch_one(&mut db)
+        .await
+        .map_err(refused)?;
     if dangling > 0 {
         wrong.push(format!("{dangling} rows belong to runs that are not there"));
     }

@@ -91,7 +91,10 @@ pub async fn stuck_runs_are_found<S: StoreUnderTest>() {
     assert_eq!(found(store, stuck(5)).await, ["asking", "erring", "paused"]);
     assert_eq!(found(store, RunFilter { limit: Some(2), ..stuck(60) }).await, ["overdue", "asking"]);
     assert_eq!(found(store, RunFilter { status: Some(Status::Paused), ..stuck(60) }).await, ["paused"]);
-    assert_eq!(found(store, RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() }).await, ["asking", "doubt"]);
+    assert_eq!(
+        found(store, RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() }).await,
+        ["asking", "doubt"]
+    );
     let paused = RunFilter { status: Some(Status::Paused), step: Some("wait".into()), ..RunFilter::default() };
     assert_eq!(found(store, paused).await, ["paused"]);
 }

@@ -207,7 +207,9 @@ pub async fn a_column_is_summed<S: StoreUnderTest>() {
     let store = subject.store();
     assert_eq!(store.sum("cursors", "read_until", &row([])).await.unwrap(), 0);
     let big = 1_i64 << 50;
-    for (key, until, complete) in [("a", json!(big), json!(1)), ("b", json!(-2), json!(1)), ("c", json!(7), Value::Null)] {
+    for (key, until, complete) in
+        [("a", json!(big), json!(1)), ("b", json!(-2), json!(1)), ("c", json!(7), Value::Null)]
+    {
         let values = [("read_until", until), ("complete_at", complete)];
         commit(store, writing(0, [insert("cursors", key, values)])).await;
     }

@@ -1,8 +1,8 @@
 //! Operations that are likely to meet each other: few keys, few values, much that is stale.
 
 use bondflow::engine::store::{
-    Commit, Guard, Lease, NewRun, NewSignal, Nudge, OutboxMessage, OutboxState, Page, Row, RowChange, RowWrite, RunFilter,
-    StepCommit,
+    Commit, Guard, Lease, NewRun, NewSignal, Nudge, OutboxMessage, OutboxState, Page, Row, RowChange, RowWrite,
+    RunFilter, StepCommit,
 };
 use bondflow::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
 use serde_json::{Value, json};
