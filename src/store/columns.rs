@@ -1,9 +1,9 @@
 //! What both databases' rows of the engine's tables have in common: their columns, and from rows
 //! to what the port speaks of.
 
-use sqlx::{Database, Encode, Error, QueryBuilder, Type};
+use sqlx::Error;
 
-use crate::engine::store::{OutboxEntry, OutboxMessage, OutboxState, RunFilter};
+use crate::engine::store::{OutboxEntry, OutboxMessage, OutboxState, Tally};
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
 
 /// The condition that a run has not ended. `runs_open` is an index over just these runs, which a
@@ -141,43 +141,18 @@ pub(super) fn pin(row: &impl Columns) -> Result<(Pin, u64), Error> {
     Ok((pin, u64::try_from(row.number(3)?).unwrap_or(0)))
 }
 
+/// Of workflow, status, step, how many runs, when the first was started.
+pub(super) fn tally(row: &impl Columns) -> Result<Tally, Error> {
+    Ok(Tally {
+        workflow: row.text(0)?,
+        status: row.status(1)?,
+        step: row.text(2)?,
+        runs: u64::try_from(row.number(3)?).unwrap_or(0),
+        oldest: row.time(4)?,
+    })
+}
+
 /// What a column holds that makes no sense there.
 pub(super) fn senseless(what: &str, found: &str) -> Error {
     Error::Decode(format!("unknown {what}: {found}").into())
-}
-
-/// The query for the runs that a filter lets through. `from` begins it, up to the name of the
-/// table; `by_open` has it use the index over the runs that have not ended.
-pub(super) fn filtered<DB: Database>(from: &str, by_open: &str, filter: &RunFilter) -> QueryBuilder<DB>
-where
-    String: Type<DB> + for<'q> Encode<'q, DB>,
-    i64: Type<DB> + for<'q> Encode<'q, DB>,
-{
-    let mut query = QueryBuilder::new(from);
-    let open = filter.open || filter.status.is_some_and(|status| !status.is_final());
-    query.push(if open { by_open } else { "" }).push(" WHERE ").push(if open { open!() } else { "true" });
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str().to_owned());
-    }
-    for (column, value) in [("step", &filter.step), ("workflow", &filter.workflow), ("key", &filter.key)] {
-        if let Some(value) = value {
-            query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
-        }
-    }
-    if let Some(prefix) = &filter.prefix {
-        let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
-        for (start, column) in [(" AND (", "id"), (" OR ", "key")] {
-            query.push(start).push("substr(").push(column).push(", 1, CAST(").push_bind(length);
-            query.push(" AS INTEGER)) = ").push_bind(prefix.clone());
-        }
-        query.push(")");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND created_at >= ").push_bind(since.millis());
-    }
-    query.push(" ORDER BY seq DESC");
-    if let Some(limit) = filter.limit {
-        query.push(" LIMIT ").push_bind(i64::from(limit));
-    }
-    query
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use crate::engine::store::{Row, StoreError, Table};
+use crate::engine::store::{Page, Row, StoreError, Table};
 use crate::store::rows::knows;
 
 /// The tables by name, each with what a database has to say of it.
@@ -54,10 +54,47 @@ pub(super) fn newest(table: Table, column: &str) -> SqlStr {
     fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{column}\" IS NOT NULL ORDER BY \"{column}\" DESC LIMIT 1"))
 }
 
+/// A text that is greater than all that begin with `prefix`: no text has a greater character.
+pub(super) fn beyond(prefix: &str) -> String {
+    format!("{prefix}{}", char::MAX)
+}
+
+/// Rows by key: from the first text (which they reach), before the second, at most so many, and
+/// beyond the fourth if the page goes on after a key.
+pub(super) fn page(table: Table, page: &Page) -> SqlStr {
+    let (name, key, list) = (table.name, table.key, columns(table));
+    let (beyond, order) = if page.descending { ("<", "DESC") } else { (">", "ASC") };
+    let after = if page.after.is_some() { format!(" AND \"{key}\" {beyond} $4") } else { String::new() };
+    fixed(format!(
+        "SELECT {list} FROM \"{name}\" WHERE \"{key}\" >= $1 AND \"{key}\" < $2{after} \
+         ORDER BY \"{key}\" {order} LIMIT $3"
+    ))
+}
+
+/// The sum of a column over the rows with these values, of which those that are not null are bound
+/// in their order.
+pub(super) fn sum(table: Table, column: &str, matching: &Row) -> SqlStr {
+    let mut sql = format!("SELECT CAST(coalesce(sum(\"{column}\"), 0) AS BIGINT) FROM \"{}\" WHERE true", table.name);
+    matched(&mut sql, matching);
+    fixed(sql)
+}
+
 /// How many rows have these values, counted up to a limit that is bound last; the values that
 /// are not null are bound in their order, then `at_least`'s.
 pub(super) fn count(table: Table, matching: &Row, at_least: Option<&str>) -> SqlStr {
     let mut sql = format!("SELECT count(*) FROM (SELECT 1 FROM \"{}\" WHERE true", table.name);
+    let mut bound = matched(&mut sql, matching);
+    // Writing to a string can't fail.
+    if let Some(column) = at_least {
+        bound += 1;
+        let _ = write!(sql, " AND \"{column}\" >= ${bound}");
+    }
+    let _ = write!(sql, " LIMIT ${}) AS counted", bound + 1);
+    fixed(sql)
+}
+
+/// The conditions that a row has these values; tells how many of them are to be bound.
+fn matched(sql: &mut String, matching: &Row) -> usize {
     let mut bound = 0;
     // Writing to a string can't fail.
     for (column, value) in matching {
@@ -68,12 +105,7 @@ pub(super) fn count(table: Table, matching: &Row, at_least: Option<&str>) -> Sql
             let _ = write!(sql, " AND \"{column}\" = ${bound}");
         }
     }
-    if let Some(column) = at_least {
-        bound += 1;
-        let _ = write!(sql, " AND \"{column}\" >= ${bound}");
-    }
-    let _ = write!(sql, " LIMIT ${}) AS counted", bound + 1);
-    fixed(sql)
+    bound
 }
 
 /// The key column and then all others.

@@ -10,8 +10,8 @@ use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 
 use crate::Shared;
+use crate::desk::DaemonPlace;
 use crate::failure::Failure;
-use bondflow::store::wake::socket_beside;
 
 /// How the database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// Its name without secrets.
     pub name: String,
-    /// Where its daemon can be woken.
-    pub socket: Option<PathBuf>,
+    /// Where its daemon is to be found.
+    pub daemon: Option<DaemonPlace>,
     /// The claim window in days, where the settings were read.
     pub window_days: Option<u32>,
 }
@@ -46,14 +46,25 @@ pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
         let store = PostgresStore::open(url.expose(), TABLES, mode, Reckoning::Database).await;
         let store = store.map_err(|error| Failure::Error(error.to_string()))?;
         // What is written there wakes the daemons by itself.
-        return Ok(Opened { store: Arc::new(store), name, socket: None, window_days });
+        return Ok(Opened { store: Arc::new(store), name, daemon: None, window_days });
     };
     let mode = match access {
         Access::Beside => OpenMode::Tool,
         Access::Exclusive => OpenMode::Daemon,
     };
     let store = SqliteStore::open(&file, TABLES, mode).await.map_err(|error| Failure::Error(error.to_string()))?;
-    Ok(Opened { store: Arc::new(store), name, socket: Some(socket_beside(&file)), window_days })
+    Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::beside(&file)), window_days })
+}
+
+/// The file of the database that the settings or the command line name.
+pub fn file(shared: &Shared) -> Result<PathBuf, Failure> {
+    file_of(&located(shared)?.0)
+}
+
+fn file_of(url: &DatabaseUrl) -> Result<PathBuf, Failure> {
+    url.file().ok_or_else(|| {
+        Failure::Error(format!("{url:?}: this command is for a SQLite file, the server has its own means (pg_dump): give --database sqlite://FILE"))
+    })
 }
 
 /// The database's address. With `--database` the settings are only asked for what they add.
@@ -64,6 +75,6 @@ fn located(shared: &Shared) -> Result<(DatabaseUrl, Option<u32>), Failure> {
             Ok((url.clone(), settings.ok().map(|settings| settings.anti_abuse_bond.payout_claim_window_days)))
         }
         (None, Ok(settings)) => Ok((settings.database.url, Some(settings.anti_abuse_bond.payout_claim_window_days))),
-        (None, Err(error)) => Err(Failure::Error(format!("{error} (or give --database sqlite://FILE)"))),
+        (None, Err(error)) => Err(Failure::Error(format!("{error}: give --config FILE, or --database sqlite://FILE"))),
     }
 }

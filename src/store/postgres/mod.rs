@@ -16,6 +16,7 @@
 mod batch;
 mod clock;
 mod failure;
+mod filter;
 mod herald;
 mod open;
 mod patience;
@@ -30,15 +31,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::Error;
 use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{Error, Row as _};
 use tokio::sync::{broadcast, mpsc};
 
-use super::columns::{self, filtered};
+use super::columns;
 use super::group::{self, Answer, Counters, Failure, Queue, Request, Upkeep};
 use super::own::{self, OwnTables};
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError,
+    Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 use batch::{Batch, bind, own_row};
@@ -227,10 +229,15 @@ impl Store for PostgresStore {
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
         let read = || async {
-            let mut query = filtered(sql::RUNS, "", filter);
+            let mut query = filter::runs(filter);
             query.build().fetch_all(&self.readers).await
         };
         each(&self.patiently(read).await?, columns::run)
+    }
+
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
+        let statement = if open { sql::TALLY_OPEN } else { sql::TALLY };
+        each(&self.patiently(|| sqlx::query(statement).fetch_all(&self.readers)).await?, columns::tally)
     }
 
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
@@ -262,6 +269,33 @@ impl Store for PostgresStore {
             query.fetch_all(&self.readers)
         };
         each(&self.patiently(read).await?, |row| own_row(own.table, row))
+    }
+
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
+        let own = self.tables.readable(table, &[])?;
+        let read = || {
+            let query = sqlx::query(own::page(own.table, page)).bind(&page.prefix).bind(own::beyond(&page.prefix));
+            let query = query.bind(i64::from(page.limit));
+            let query = match &page.after {
+                Some(after) => query.bind(after),
+                None => query,
+            };
+            query.fetch_all(&self.readers)
+        };
+        each(&self.patiently(read).await?, |row| own_row(own.table, row))
+    }
+
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError> {
+        let columns: Vec<&str> = matching.keys().map(String::as_str).chain([column]).collect();
+        let own = self.tables.readable(table, &columns)?;
+        let read = || {
+            let mut query = sqlx::query(own::sum(own.table, column, matching));
+            for value in matching.values().filter(|value| !value.is_null()) {
+                query = bind(query, value);
+            }
+            query.fetch_one(&self.readers)
+        };
+        self.patiently(read).await?.try_get(0).map_err(|error| StoreError(error.to_string()))
     }
 
     async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {

@@ -94,7 +94,9 @@ pub enum OpenError {
     #[error("{0}: the database of another program")]
     Foreign(String),
     /// A later build has been at work on it.
-    #[error("{server}: the schema is at version {found}, this build knows {known} at most")]
+    #[error(
+        "{server}: the schema is at version {found}, this build knows {known} at most: use the newer build's programs"
+    )]
     Newer {
         /// Host, port and database.
         server: String,
@@ -346,6 +348,7 @@ pub(super) fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "engine", include_str!("../../../migrations/postgres/0001_engine.sql")),
         migration(2, "payout", include_str!("../../../migrations/postgres/0002_payout.sql")),
+        migration(3, "audit", include_str!("../../../migrations/postgres/0003_audit.sql")),
     ])
 }
 

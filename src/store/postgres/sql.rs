@@ -11,6 +11,8 @@ use crate::engine::store::Table;
 use crate::store::columns::{open, outbox_columns, run_columns};
 use crate::store::own::{columns, fixed, names};
 
+pub(super) const OPEN: &str = open!();
+
 pub(super) const ROLLBACK: &str = "ROLLBACK";
 
 /// The database's clock in Unix milliseconds, where `$1` says that it counts; else null.
@@ -90,9 +92,13 @@ WITH new AS (
     error      = new.error,
     heard      = runs.heard + new.taken,
     owner      = CASE WHEN new.keep THEN runs.owner END,
-    due_at     = CASE WHEN new.ends THEN NULL
-                      WHEN new.keep THEN runs.due_at
-                      WHEN runs.signals > new.known THEN new.at
+    due_at     = CASE WHEN new.keep AND NOT new.ends THEN runs.due_at
+                      WHEN runs.signals > new.known
+                           AND (NOT new.ends OR EXISTS (
+                             SELECT 1 FROM signals WHERE signals.run = runs.seq AND signals.number > new.known
+                                                     AND starts_with(signals.name, '@')))
+                      THEN new.at
+                      WHEN new.ends THEN NULL
                       ELSE new.due END,
     updated_at = new.at
   FROM new
@@ -100,7 +106,7 @@ WITH new AS (
     AND runs.revision = new.revision
     AND runs.token = new.token
     AND runs.signals = coalesce(new.mailbox, runs.signals)
-  RETURNING runs.seq, runs.signals, runs.revision, runs.due_at IS NOT NULL AND NOT new.keep AS due
+  RETURNING runs.seq, runs.signals, runs.revision, runs.due_at IS NOT NULL AND (new.ends OR NOT new.keep) AS due
 ), past AS (
   INSERT INTO history (run, revision, step, attempt, outcome, target, status, detail, at)
   SELECT new.seq, moved.revision, new."from", new.tried, new.outcome, new."to", new.became, new.detail, new."when"
@@ -139,9 +145,9 @@ FROM ROWS FROM (json_to_recordset($1::json) AS (
   run text, name text, payload text, dedup text, at bigint
 )) WITH ORDINALITY AS new (run, name, payload, dedup, at, place)
 JOIN runs ON runs.id = new.run
-WHERE runs.",
+WHERE (runs.",
     open!(),
-    "
+    " OR starts_with(new.name, '@'))
   AND NOT EXISTS (SELECT 1 FROM signals WHERE signals.run = runs.seq AND signals.dedup = new.dedup)
 RETURNING run, name, at"
 );
@@ -227,7 +233,9 @@ pub(super) const RELEASE: &str = concat!(
     "
 UPDATE runs SET owner = NULL, due_at = CASE WHEN ",
     open!(),
-    " THEN $2 END
+    " OR EXISTS (
+  SELECT 1 FROM signals WHERE signals.run = runs.seq AND taken IS NULL AND starts_with(name, '@')
+) THEN $2 END
 WHERE seq IN (SELECT seq FROM runs WHERE owner IS NOT NULL AND owner <> $1 ORDER BY seq FOR NO KEY UPDATE)"
 );
 
@@ -246,6 +254,12 @@ WHERE outbox.seq = (new ->> 0)::bigint AND outbox.state = 'pending'";
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const TALLY_OPEN: &str = concat!(
+    "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE ",
+    open!(),
+    " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
+);
 pub(super) const PINS: &str = concat!(
     "SELECT workflow, version, hash, count(*) FROM runs WHERE ",
     open!(),

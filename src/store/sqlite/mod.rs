@@ -4,15 +4,19 @@
 //! |---|---|
 //! | `open` | who may open which file, and its schema |
 //! | `writer` | a transaction of the one task that writes, and what became of a COMMIT without an answer |
-//! | `batch`, `sql` | the statements of a batch, see [`super::group`] |
+//! | `survey`, `backup` | a look at a file, and a copy of it, beside whoever works on it |
+//! | `batch`, `sql`, `filter` | the statements, see [`super::group`] |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
 
+mod backup;
 mod batch;
 mod failure;
+mod filter;
 mod open;
 mod sql;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -25,19 +29,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use sqlx::{Error, SqlitePool};
+use sqlx::{Error, Row as _, SqlitePool};
 use tokio::sync::{broadcast, mpsc};
 
-use super::columns::{self, filtered};
+use super::columns;
 use super::group::{self, Answer, Counters, Queue, Request, Upkeep, json};
 use super::own::{self, OwnTables};
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError,
+    Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
+pub use backup::{BackupError, Copy, backup};
 use batch::{Batch, bind, own_row};
 pub use open::{OpenError, OpenMode, daemon_lives};
 use sql::Statements;
+pub use survey::{Survey, inspect, survey};
 use writer::Writer;
 
 /// How many changes a slow listener may lag behind before it is told that it missed some.
@@ -198,8 +205,13 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        let mut query = filtered(sql::RUNS, " INDEXED BY runs_open", filter);
+        let mut query = filter::runs(filter);
         each(query.build().fetch_all(&self.readers).await.map_err(unread)?, columns::run)
+    }
+
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
+        let query = sqlx::query(if open { sql::TALLY_OPEN } else { sql::TALLY });
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, columns::tally)
     }
 
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
@@ -228,6 +240,27 @@ impl Store for SqliteStore {
             query = bind(query, value);
         }
         each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| own_row(own.table, row))
+    }
+
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
+        let own = self.tables.readable(table, &[])?;
+        let query = sqlx::query(own::page(own.table, page)).bind(&page.prefix).bind(own::beyond(&page.prefix));
+        let query = query.bind(page.limit);
+        let query = match &page.after {
+            Some(after) => query.bind(after),
+            None => query,
+        };
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| own_row(own.table, row))
+    }
+
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError> {
+        let columns: Vec<&str> = matching.keys().map(String::as_str).chain([column]).collect();
+        let own = self.tables.readable(table, &columns)?;
+        let mut query = sqlx::query(own::sum(own.table, column, matching));
+        for value in matching.values().filter(|value| !value.is_null()) {
+            query = bind(query, value);
+        }
+        query.fetch_one(&self.readers).await.and_then(|row| row.try_get(0)).map_err(unread)
     }
 
     async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {

@@ -9,6 +9,8 @@ use crate::engine::store::Table;
 use crate::store::columns::{open, outbox_columns, run_columns};
 use crate::store::own::{columns, fixed, names};
 
+pub(super) const OPEN: &str = open!();
+
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(super) const COMMIT: &str = "COMMIT";
 pub(super) const ROLLBACK: &str = "ROLLBACK";
@@ -50,8 +52,12 @@ pub(super) const STEP_ON: &str = step!("");
 pub(super) const STEP_OFF: &str = step!(
     "
   owner      = CASE WHEN new.value ->> '$.keep' THEN runs.owner END,
-  due_at     = CASE WHEN new.value ->> '$.ends' THEN NULL
-                    WHEN runs.signals > new.value ->> '$.known' THEN new.value ->> '$.at'
+  due_at     = CASE WHEN runs.signals > new.value ->> '$.known'
+                         AND (NOT new.value ->> '$.ends' OR EXISTS (
+                           SELECT 1 FROM signals WHERE run = runs.seq AND number > new.value ->> '$.known'
+                                                   AND substr(name, 1, 1) = '@'))
+                    THEN new.value ->> '$.at'
+                    WHEN new.value ->> '$.ends' THEN NULL
                     ELSE new.value ->> '$.due' END,"
 );
 
@@ -93,9 +99,9 @@ INSERT INTO signals (run, number, name, payload, dedup, at)
 SELECT runs.seq, runs.signals + row_number() OVER (PARTITION BY runs.seq ORDER BY new.key),
        new.value ->> '$.name', new.value ->> '$.payload', new.value ->> '$.dedup', new.value ->> '$.at'
 FROM jsonb_each(?1) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
-WHERE runs.",
+WHERE (runs.",
     open!(),
-    "
+    " OR substr(new.value ->> '$.name', 1, 1) = '@')
   AND NOT EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND dedup = new.value ->> '$.dedup')
 RETURNING run, name, at"
 );
@@ -147,7 +153,8 @@ pub(super) const RELEASE: &str = concat!(
     "
 UPDATE runs SET owner = NULL, due_at = CASE WHEN ",
     open!(),
-    " THEN ?2 END
+    " OR EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND taken IS NULL AND substr(name, 1, 1) = '@')
+  THEN ?2 END
 WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_owner WHERE owner IS NOT NULL AND owner <> ?1)"
 );
 pub(super) const WAKE: &str = concat!(
@@ -164,6 +171,38 @@ WHERE outbox.seq = new.value ->> 0 AND outbox.state = 'pending'";
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
+/// The runs whose ids or keys lie between two texts. There are few workflows, each found by one
+/// step through the index from the one before.
+macro_rules! workflows {
+    () => {
+        "WITH RECURSIVE workflows (name) AS (
+  SELECT min(workflow) FROM runs
+  UNION ALL SELECT (SELECT min(workflow) FROM runs WHERE workflow > workflows.name) FROM workflows WHERE name IS NOT NULL)
+"
+    };
+}
+/// Of the beginning of an id or key, and a text beyond all that begin so.
+pub(super) const BEGIN_SO: [&str; 4] = [
+    concat!(workflows!(), "SELECT seq FROM runs WHERE id >= "),
+    " AND id < ",
+    " UNION SELECT runs.seq FROM workflows CROSS JOIN runs ON runs.workflow = workflows.name AND runs.key >= ",
+    " AND runs.key < ",
+];
+/// Of a list of keys.
+pub(super) const OF_KEYS: &str = concat!(
+    workflows!(),
+    "SELECT runs.seq FROM workflows CROSS JOIN runs ON runs.workflow = workflows.name AND runs.key IN (SELECT value FROM \
+     json_each("
+);
+/// The open runs that an index of their own holds; what a query says must be written just so.
+pub(super) const TROUBLED: &str = concat!(open!(), " AND (error IS NOT NULL OR status IN ('paused', 'in-doubt'))");
+
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const TALLY_OPEN: &str = concat!(
+    "SELECT workflow, status, step, count(*), min(created_at) FROM runs INDEXED BY runs_open WHERE ",
+    open!(),
+    " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
+);
 pub(super) const PINS: &str = concat!(
     "SELECT workflow, version, hash, count(*) FROM runs INDEXED BY runs_open WHERE ",
     open!(),
