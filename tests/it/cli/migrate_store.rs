@@ -129,7 +129,7 @@ async fn a_database_on_a_server_is_worked_with_in_the_same_way() {
     assert_eq!((listed.code, &listed.data), (Some(0), &on_file.data), "{listed:?}");
 
     let mut changes = daemon.changes();
-    let asked = on(&["pause", "a", "--reason", "a test"]);
+    let asked = on(&["pause", "a", "--reason", "a test", "--no-wait"]);
     assert_eq!(asked.code, Some(0), "{asked:?}");
     assert!(!asked.told.contains("is not up"), "{asked:?}");
     changes.recv().await.unwrap();
