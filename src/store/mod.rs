@@ -12,3 +12,16 @@ pub mod postgres;
 mod rows;
 pub mod sqlite;
 pub mod wake;
+
+use crate::engine::Pin;
+
+/// What is known of a database before it is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The version of its schema.
+    pub version: i64,
+    /// The version that this build works with.
+    pub known: i64,
+    /// The definitions that its open runs follow, with their number.
+    pub pins: Vec<(Pin, u64)>,
+}

@@ -56,6 +56,11 @@ pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
     Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::beside(&file)), window_days })
 }
 
+/// The address of the database that the settings or the command line name.
+pub fn address(shared: &Shared) -> Result<DatabaseUrl, Failure> {
+    Ok(located(shared)?.0)
+}
+
 /// The file of the database that the settings or the command line name.
 pub fn file(shared: &Shared) -> Result<PathBuf, Failure> {
     file_of(&located(shared)?.0)

@@ -35,6 +35,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Error, Row as _};
 use tokio::sync::{broadcast, mpsc};
 
+use super::Survey;
 use super::columns;
 use super::group::{self, Answer, Counters, Failure, Queue, Request, Upkeep};
 use super::own::{self, OwnTables};
@@ -120,6 +121,14 @@ impl PostgresStore {
         let news = (changes, Arc::<Counters>::default(), herald);
         let writer = Writer::new(server, db, daemon, Arc::clone(&store.tables), news);
         Ok((store, writer, requests))
+    }
+
+    /// Looks at the database at `url` before it is opened; writes nothing.
+    ///
+    /// # Errors
+    /// When it can't be reached, is not this program's, or a later build's.
+    pub async fn survey(url: &str) -> Result<Survey, OpenError> {
+        Server::new(url, Reckoning::Database, PATIENCE)?.survey().await
     }
 
     /// Host, port and database, without user and password.

@@ -11,7 +11,9 @@ use sqlx::{ConnectOptions, Error, SqlStr};
 
 use super::failure::code;
 use super::patience::Patience;
+use super::sql;
 use crate::engine::store::Table;
+use crate::store::{Survey, columns};
 
 /// For what a database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,6 +242,20 @@ impl Server {
             made.map_err(|error| self.unusable(&error.to_string()))?;
         }
         Ok(db)
+    }
+
+    /// Looks at the database, whatever its version; writes nothing.
+    pub(super) async fn survey(&self) -> Result<Survey, OpenError> {
+        let mut db = self.writer().await?;
+        let migrations = migrations();
+        let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let version = self.inspect(&mut db, &migrations).await?;
+        if version > known {
+            return Err(OpenError::Newer { server: self.name(), found: version, known });
+        }
+        let rows = if version == 0 { Ok(Vec::new()) } else { sqlx::query(sql::PINS).fetch_all(&mut db).await };
+        let pins = rows.and_then(|rows| rows.iter().map(columns::pin).collect());
+        Ok(Survey { version, known, pins: pins.map_err(|error| self.unusable(&error.to_string()))? })
     }
 
     /// What must be so of a server, each time that it is connected to: it may be another one.

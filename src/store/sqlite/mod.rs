@@ -44,7 +44,7 @@ pub use backup::{BackupError, Copy, backup};
 use batch::{Batch, bind, own_row};
 pub use open::{OpenError, OpenMode, daemon_lives};
 use sql::Statements;
-pub use survey::{Survey, inspect, survey};
+pub use survey::{inspect, survey};
 use writer::Writer;
 
 /// How many changes a slow listener may lag behind before it is told that it missed some.

@@ -6,19 +6,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::open::{self, BUSY, OpenError};
 use super::sql;
-use crate::engine::Pin;
-use crate::store::columns;
-
-/// What is known of a database before it is opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
-    /// The version of its schema.
-    pub version: i64,
-    /// The version that this build works with.
-    pub known: i64,
-    /// The definitions that its open runs follow, with their number.
-    pub pins: Vec<(Pin, u64)>,
-}
+use crate::store::{Survey, columns};
 
 /// Looks at the database at `path`.
 ///

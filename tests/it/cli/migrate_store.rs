@@ -128,6 +128,10 @@ async fn a_database_on_a_server_is_worked_with_in_the_same_way() {
     let listed = on(&["list", "-o", "ids"]);
     assert_eq!((listed.code, &listed.data), (Some(0), &on_file.data), "{listed:?}");
 
+    let checked = on(&["check-upgrade", "-o", "json"]);
+    let said: Value = serde_json::from_str(&checked.data).unwrap();
+    assert_eq!((checked.code, &said["ok"], &said["open_runs"]), (Some(0), &true.into(), &2.into()));
+
     let mut changes = daemon.changes();
     let asked = on(&["pause", "a", "--reason", "a test", "--no-wait"]);
     assert_eq!(asked.code, Some(0), "{asked:?}");
