@@ -66,7 +66,7 @@ keys! {
     }
     database: DatabaseSettings {
         live: [],
-        restart: [url]
+        restart: [url, witness]
     }
     anti_abuse_bond: AntiAbuseBondSettings {
         live: [

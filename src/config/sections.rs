@@ -146,11 +146,13 @@ impl Default for MostroSettings {
 pub struct DatabaseSettings {
     /// Where runs, bonds and messages are kept.
     pub url: DatabaseUrl,
+    /// File that tells what was seen committed; none: the one beside a SQLite file.
+    pub witness: Option<PathBuf>,
 }
 
 impl Default for DatabaseSettings {
     fn default() -> Self {
-        Self { url: DatabaseUrl::Sqlite("sqlite://bondflow.db".to_owned()) }
+        Self { url: DatabaseUrl::Sqlite("sqlite://bondflow.db".to_owned()), witness: None }
     }
 }
 

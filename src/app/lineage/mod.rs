@@ -31,10 +31,12 @@ use super::{AppError, facts};
 
 pub use held::{Held, Word, ask, held};
 pub(super) use reconcile::Reconciler;
-use witness::Witness;
+pub(super) use witness::Witness;
 
-/// The fact which says that a witness was begun.
+/// The fact that names the history which a witness saw last.
 const WITNESSED: &str = "witnessed";
+/// The fact which tells of the last start.
+const STARTED: &str = "started";
 /// The kind of alarm.
 const ALARM: &str = "database-restored";
 /// The least time between two looks at where the database stands.
@@ -72,15 +74,15 @@ impl Gap {
     }
 }
 
-/// Compares where a database stands with what was seen; `witnessed` says that the database was
-/// ever seen by a witness.
-fn gap(seen: Result<Option<&Standing>, ()>, standing: &Standing, witnessed: bool) -> Option<Gap> {
-    match seen {
-        Err(()) => Some(Gap::Unread),
-        Ok(None) => witnessed.then_some(Gap::Unseen),
-        Ok(Some(seen)) if seen.timeline != standing.timeline => Some(Gap::OtherTimeline),
-        Ok(Some(seen)) if seen.count > standing.count => Some(Gap::Behind(seen.count - standing.count)),
-        Ok(Some(_)) => None,
+/// Compares how far the history that was seen has gone with what was seen of it; `witnessed` says
+/// that the database was ever seen by a witness.
+fn gap(seen: Result<Option<&Standing>, ()>, reached: Option<i64>, witnessed: bool) -> Option<Gap> {
+    match (seen, reached) {
+        (Err(()), _) => Some(Gap::Unread),
+        (Ok(None), _) => witnessed.then_some(Gap::Unseen),
+        (Ok(Some(_)), None) => Some(Gap::OtherTimeline),
+        (Ok(Some(seen)), Some(reached)) if seen.count > reached => Some(Gap::Behind(seen.count - reached)),
+        (Ok(Some(_)), Some(_)) => None,
     }
 }
 
@@ -89,7 +91,7 @@ pub(super) struct Lineage {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     alarms: Alarms,
-    witness: Mutex<Witness>,
+    witness: Option<Mutex<Witness>>,
     /// The newest commit that was there at start.
     last_commit: Option<Timestamp>,
     clear: watch::Sender<bool>,
@@ -101,12 +103,23 @@ pub(super) struct Found {
     last_commit: Option<Timestamp>,
 }
 
-/// Looks, before the first write of a start.
-pub(super) async fn look(store: &dyn Store, database: &Path) -> Result<Found, AppError> {
-    let seen = Witness::beside(database).read();
-    let witnessed = facts::read(store, WITNESSED).await?.is_some();
-    let gap = gap(seen.as_ref().map(Option::as_ref).map_err(|_| ()), &store.standing().await?, witnessed);
-    Ok(Found { gap, last_commit: store.last_commit().await? })
+/// Looks, before the first write of a start. `witness` is the file that tells what was seen; none:
+/// there is no such file.
+pub(super) async fn look(store: &dyn Store, witness: Option<&Path>) -> Result<Found, AppError> {
+    let last_commit = store.last_commit().await?;
+    let Some(witness) = witness else { return Ok(Found { gap: None, last_commit }) };
+    let seen = Witness::at(witness).read();
+    let reached = match &seen {
+        Ok(Some(seen)) => store.reached(&seen.timeline).await?,
+        Ok(None) | Err(_) => None,
+    };
+    // A daemon that joins others on a database has seen nothing yet; one that is alone has, if the
+    // history that it saw last is in this database.
+    let witnessed = match facts::read(store, WITNESSED).await? {
+        Some(name) if store.alone() => store.reached(&name).await?.is_some(),
+        _ => false,
+    };
+    Ok(Found { gap: gap(seen.as_ref().map(Option::as_ref).map_err(|_| ()), reached, witnessed), last_commit })
 }
 
 impl Lineage {
@@ -114,10 +127,10 @@ impl Lineage {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         alarms: Alarms,
-        database: &Path,
+        witness: Option<&Path>,
         found: &Found,
     ) -> Self {
-        let witness = Mutex::new(Witness::beside(database));
+        let witness = witness.map(|path| Mutex::new(Witness::at(path)));
         Self { store, clock, alarms, witness, last_commit: found.last_commit, clear: watch::Sender::new(false) }
     }
 
@@ -129,7 +142,8 @@ impl Lineage {
         address: &str,
     ) -> Result<(), AppError> {
         if let Some(gap) = found.gap {
-            let sentence = gap.sentence(self.witness().path());
+            let path = self.witness().map(|witness| witness.path().to_owned()).unwrap_or_default();
+            let sentence = gap.sentence(&path);
             self.hold(sentence, gap.may_be_anothers()).await?;
         }
         if let Some(sentence) = self.newer_at_relays(published, address).await? {
@@ -173,13 +187,14 @@ impl Lineage {
 
     /// Begins to write down what is seen: nothing is held.
     async fn cleared(&self) -> Result<(), AppError> {
+        // A history without a commit can't be found again.
+        let now = self.clock.now();
+        facts::write(self.store.as_ref(), now, STARTED, &now.millis().to_string()).await?;
         let standing = self.store.standing().await?;
         self.note(&standing);
-        if let Err(error) = self.witness().sync() {
-            warn!("what is committed can't be written down beside the database: {error}");
-        }
-        if facts::read(self.store.as_ref(), WITNESSED).await?.is_none() {
-            facts::write(self.store.as_ref(), self.clock.now(), WITNESSED, "yes").await?;
+        self.sync();
+        if facts::read(self.store.as_ref(), WITNESSED).await?.as_ref() != Some(&standing.timeline) {
+            facts::write(self.store.as_ref(), now, WITNESSED, &standing.timeline).await?;
         }
         self.clear.send_replace(true);
         Ok(())
@@ -191,14 +206,22 @@ impl Lineage {
     }
 
     fn note(&self, standing: &Standing) {
-        if let Err(error) = self.witness().note(standing) {
+        let Some(mut witness) = self.witness() else { return };
+        if let Err(error) = witness.note(standing) {
             // Less is known then of a backup that is restored later; what runs now is not at risk.
-            warn!("what is committed can't be written down beside the database: {error}");
+            warn!("what is committed can't be written to {}: {error}", witness.path().display());
         }
     }
 
-    fn witness(&self) -> MutexGuard<'_, Witness> {
-        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sync(&self) {
+        let Some(witness) = self.witness() else { return };
+        if let Err(error) = witness.sync() {
+            warn!("what is committed can't be written to {}: {error}", witness.path().display());
+        }
+    }
+
+    fn witness(&self) -> Option<MutexGuard<'_, Witness>> {
+        self.witness.as_ref().map(|witness| witness.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes down what is committed until `stop` turns true.
@@ -214,14 +237,15 @@ impl Lineage {
         }
         let mut seen = self.store.standing().await?;
         loop {
-            let standing = self.store.standing().await?;
-            if let Some(gap) = gap(Ok(Some(&seen)), &standing, true) {
+            let reached = self.store.reached(&seen.timeline).await?;
+            if let Some(gap) = gap(Ok(Some(&seen)), reached, true) {
                 let sentence = gap.sentence(Path::new("this daemon"));
                 self.alarms.raise(ALARM, &sentence);
                 // What is here now is not what is to be found at the next start.
                 self.clear.send_replace(false);
                 return Err(AppError::WentBack(sentence));
             }
+            let standing = self.store.standing().await?;
             self.note(&standing);
             seen = standing;
             tokio::select! {
@@ -241,9 +265,7 @@ impl Lineage {
         if let Ok(standing) = self.store.standing().await {
             self.note(&standing);
         }
-        if let Err(error) = self.witness().sync() {
-            warn!("what is committed can't be written down beside the database: {error}");
-        }
+        self.sync();
     }
 }
 
@@ -271,21 +293,21 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_goes_back_ends_the_daemon_and_is_found_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db");
+        let path = folder.path().join("a.seen");
         let memory = MemoryStore::new(TABLES);
         let store: Arc<dyn Store> = Arc::new(memory.reopen());
-        let found = look(store.as_ref(), &path).await.unwrap();
+        let found = look(store.as_ref(), Some(path.as_path())).await.unwrap();
         assert_eq!(found.gap, None);
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(Timestamp(0)));
         let alarms = Alarms::default();
-        let lineage = Lineage::new(Arc::clone(&store), clock, alarms.clone(), &path, &found);
+        let lineage = Lineage::new(Arc::clone(&store), clock, alarms.clone(), Some(path.as_path()), &found);
         written(store.as_ref(), "before").await;
         let backup = memory.snapshot();
         lineage.cleared().await.unwrap();
         written(store.as_ref(), "after").await;
         let stop = watch::Sender::new(false);
         let keeping = async {
-            while Witness::beside(&path).read().unwrap() != Some(store.standing().await.unwrap()) {
+            while Witness::at(&path).read().unwrap() != Some(store.standing().await.unwrap()) {
                 tokio::task::yield_now().await;
             }
             memory.restore(&backup);
@@ -295,26 +317,26 @@ mod tests {
         assert!(matches!(kept, Err(AppError::WentBack(_))), "{kept:?}");
         assert_eq!(alarms.counts()[ALARM], 1);
         lineage.end().await;
-        assert!(matches!(look(store.as_ref(), &path).await.unwrap().gap, Some(Gap::Behind(_))));
+        assert!(matches!(look(store.as_ref(), Some(path.as_path())).await.unwrap().gap, Some(Gap::Behind(_))));
     }
 
-    fn at(timeline: &str, count: i64) -> Standing {
-        Standing { timeline: timeline.to_owned(), count }
+    fn at(count: i64) -> Standing {
+        Standing { timeline: "a".to_owned(), count }
     }
 
     #[test]
     fn a_database_that_went_on_is_no_gap() {
-        assert_eq!(gap(Ok(Some(&at("a", 5))), &at("a", 5), true), None);
-        assert_eq!(gap(Ok(Some(&at("a", 5))), &at("a", 6), true), None);
-        assert_eq!(gap(Ok(None), &at("a", 6), false), None, "nothing was ever seen of it");
+        assert_eq!(gap(Ok(Some(&at(5))), Some(5), true), None);
+        assert_eq!(gap(Ok(Some(&at(5))), Some(6), true), None);
+        assert_eq!(gap(Ok(None), None, false), None, "nothing was ever seen of it");
     }
 
     #[test]
     fn an_older_one_a_copy_and_another_are() {
-        assert_eq!(gap(Ok(Some(&at("a", 7))), &at("a", 5), true), Some(Gap::Behind(2)));
-        assert_eq!(gap(Ok(Some(&at("a", 5))), &at("b", 9), false), Some(Gap::OtherTimeline));
-        assert_eq!(gap(Ok(None), &at("a", 5), true), Some(Gap::Unseen));
-        assert_eq!(gap(Err(()), &at("a", 5), true), Some(Gap::Unread));
+        assert_eq!(gap(Ok(Some(&at(7))), Some(5), true), Some(Gap::Behind(2)));
+        assert_eq!(gap(Ok(Some(&at(5))), None, false), Some(Gap::OtherTimeline));
+        assert_eq!(gap(Ok(None), None, true), Some(Gap::Unseen));
+        assert_eq!(gap(Err(()), None, true), Some(Gap::Unread));
         assert!(!Gap::Behind(2).may_be_anothers() && Gap::Unseen.may_be_anothers());
     }
 }

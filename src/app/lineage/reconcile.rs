@@ -185,8 +185,7 @@ impl Reconciler {
 
     /// Goes on under another timeline. Killed half way, it is held and released again.
     async fn release(&self, word: Option<&Word>, held: &Held) -> Result<(), AppError> {
-        let timeline = uuid::Uuid::new_v4().simple().to_string();
-        self.world.store.begin_timeline(&timeline).await?;
+        self.world.store.begin_timeline().await?;
         let said = json!({ "at": self.now().millis(), "word": word, "evidence": held.evidence }).to_string();
         facts::write(self.store(), self.now(), RECONCILED, &said).await?;
         held::write(self.store(), self.now(), held::WORD, None::<&Word>).await?;

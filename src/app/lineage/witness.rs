@@ -23,11 +23,16 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// The witness of the database in that file.
-    pub fn beside(database: &Path) -> Self {
+    /// The one in that file.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), file: None, last: None }
+    }
+
+    /// Where the one of a database in a file lies.
+    pub fn beside(database: &Path) -> PathBuf {
         let mut name = database.as_os_str().to_owned();
         name.push(".seen");
-        Self { path: name.into(), file: None, last: None }
+        name.into()
     }
 
     /// Its name.
@@ -101,11 +106,11 @@ mod tests {
     #[test]
     fn what_is_noted_is_read_again_and_a_shorter_number_leaves_nothing_of_a_longer() {
         let folder = tempfile::tempdir().unwrap();
-        let mut witness = Witness::beside(&folder.path().join("a.db"));
+        let mut witness = Witness::at(&Witness::beside(&folder.path().join("a.db")));
         assert_eq!(witness.read().unwrap(), None);
         for count in [i64::MAX, 7, 8] {
             witness.note(&at(count)).unwrap();
-            assert_eq!(Witness::beside(&folder.path().join("a.db")).read().unwrap(), Some(at(count)));
+            assert_eq!(Witness::at(&Witness::beside(&folder.path().join("a.db"))).read().unwrap(), Some(at(count)));
         }
         witness.sync().unwrap();
         assert_eq!(std::fs::metadata(witness.path()).unwrap().len(), LENGTH as u64);
@@ -114,7 +119,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let witness = Witness::beside(&folder.path().join("a.db"));
+        let witness = Witness::at(&Witness::beside(&folder.path().join("a.db")));
         std::fs::write(witness.path(), "").unwrap();
         assert_eq!(witness.read().unwrap(), None);
         for text in ["bondflow-seen", "bondflow-seen abc x", "other abc 5", "bondflow-seen abc 5 6"] {

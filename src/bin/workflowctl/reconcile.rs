@@ -67,8 +67,9 @@ impl Reconcile {
             )));
         }
         ask(desk.store.as_ref(), now, &word).await?;
-        nudge(desk).await;
-        eprintln!("asked; `reconcile` tells when the daemon goes on, or why it can't");
+        if nudge(desk).await {
+            eprintln!("asked; `reconcile` tells when the daemon goes on, or why it can't");
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use super::sample::*;
 pub async fn the_count_rises_with_each_commit_and_claim<S: StoreUnderTest>() {
     let subject = S::fresh().await;
     let store = subject.store();
+    commit(store, starting(0, [new_run("first", 500)])).await;
     let mut before = store.standing().await.unwrap();
     assert!((1..=64).contains(&before.timeline.len()) && !before.timeline.contains(char::is_whitespace));
     commit(store, starting(0, [new_run("a", 0)])).await;
@@ -24,18 +25,23 @@ pub async fn the_count_rises_with_each_commit_and_claim<S: StoreUnderTest>() {
     let stale = StepCommit { token: 0, ..step(&read(store, "a").await, 9, Status::Waiting) };
     refused(store, stepping(9, stale)).await;
     assert_eq!(store.standing().await.unwrap(), before, "what is refused is no history");
-    let subject = subject.reopen().await;
-    assert_eq!(subject.store().standing().await.unwrap(), before);
 }
 
-pub async fn a_timeline_is_begun_and_kept<S: StoreUnderTest>() {
+pub async fn a_history_is_found_again_and_another_is_not<S: StoreUnderTest>() {
     let subject = S::fresh().await;
-    let first = subject.store().standing().await.unwrap();
-    subject.store().begin_timeline("another").await.unwrap();
-    let begun = subject.store().standing().await.unwrap();
-    assert!(begun.timeline == "another" && begun.count >= first.count);
+    let store = subject.store();
+    commit(store, starting(0, [new_run("a", 0)])).await;
+    let first = store.standing().await.unwrap();
+    assert_eq!(store.reached(&first.timeline).await.unwrap(), Some(first.count));
+    assert_eq!(store.reached("another").await.unwrap(), None);
     let subject = subject.reopen().await;
-    assert_eq!(subject.store().standing().await.unwrap(), begun);
+    let store = subject.store();
+    assert_eq!(store.reached(&first.timeline).await.unwrap(), Some(first.count));
+    store.begin_timeline().await.unwrap();
+    commit(store, starting(1, [new_run("b", 1)])).await;
+    let begun = store.standing().await.unwrap();
+    assert_ne!(begun.timeline, first.timeline);
+    assert_eq!(store.reached(&begun.timeline).await.unwrap(), Some(begun.count));
 }
 
 pub async fn the_last_commit_is_of_a_run_or_a_message<S: StoreUnderTest>() {
