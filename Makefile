@@ -3,8 +3,11 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
+KILLS ?= 200
+SEED ?=
+ONLY ?=
 
-.PHONY: help demo test contract check deny graphs needs
+.PHONY: help demo test contract chaos disk mutants check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -32,6 +35,20 @@ contract: needs ## Holds the lnd stand-in to what lnd does; with LND_BIN=DIR (ln
 	passed() { grep -cE "^test $$1::.* ok$$" "$$log"; }; \
 	echo "contract: $$(passed contract::on_stand_in) passed on the stand-in, $$(passed contract::on_real_nodes) and $$(passed "scenarios::[a-z0-9_]+::on_real_nodes") scenarios on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
 	exit $$status
+
+chaos: needs ## Kills the daemon KILLS=200 times under load, and counts what was lost and what was doubled (SEED=n: that plan again)
+	@KILLS=$(KILLS) SEED=$(SEED) $(CARGO) test --release --locked --test it -- --ignored --exact --nocapture chaos::as_long_as_asked
+
+disk: needs ## Lets the disk fill up, and its syncs fail, under the daemon
+	@command -v strace >/dev/null || { \
+	  echo "strace is missing: installing it from the distribution's packages"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq strace; }
+	@$(CARGO) test --locked --test it -- --include-ignored scenarios::disk
+	@$(CARGO) test --locked --lib -- store::sqlite::tests::cuts
+
+mutants: needs ## Puts known bugs into a copy of the sources, and sees the tests fail of each (ONLY=text: those with it in their names)
+	@ONLY=$(ONLY) $(CARGO) test --locked --test it -- --ignored --exact --nocapture mutants::every_bug_is_caught
 
 check: needs ## Formatting, lints, and the links in the documentation
 	$(CARGO) fmt --check

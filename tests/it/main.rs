@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod chaos;
 mod cli;
 mod conformance;
 mod contract;
@@ -10,4 +11,5 @@ mod demo;
 mod differential;
 mod engine;
 mod graphs;
+mod mutants;
 mod scenarios;

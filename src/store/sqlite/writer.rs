@@ -178,7 +178,7 @@ impl Writer {
     async fn transaction(&mut self, commits: &[AskedCommit], upkeep: &[AskedUpkeep]) -> Result<Done, Failure> {
         let mut db = match self.db.take() {
             Some(db) => db,
-            None => self.connect().await.map_err(|error| Failure::Unavailable(error.to_string()))?,
+            None => self.connect().await.map_err(|error| Failure::Unavailable(self.told(&error)))?,
         };
         let done = match self.attempt(&mut db, commits, upkeep).await {
             Ok(done) => {
@@ -190,7 +190,7 @@ impl Writer {
                 if execute(&mut db, sql::ROLLBACK).await.is_ok() {
                     self.db = Some(db);
                 }
-                return Err(Failure::before_commit(&error));
+                return Err(Failure::before_commit(self.options.get_filename(), &error));
             }
             Err(Stage::Commit(error, done)) => {
                 // Whatever a transaction left open ends with its connection.
@@ -266,20 +266,25 @@ impl Writer {
     /// that takes the place in the log of whatever was not committed, for good.
     async fn settle(&mut self, error: &Error) -> Result<(), Failure> {
         // The record of the COMMIT is the last that is put into the log: it found no room.
+        let told = self.told(error);
         if failure::code(error) == Some(failure::FULL) {
-            return Err(Failure::Unavailable(error.to_string()));
+            return Err(Failure::Unavailable(told));
         }
-        let unknown = || Failure::Unknown(error.to_string());
+        let unknown = || Failure::Unknown(told.clone());
         let before = self.journal.ok_or_else(unknown)?;
         let mut db = self.connect().await.map_err(|_| unknown())?;
         let count: i64 = sqlx::query_scalar(sql::COUNT).fetch_one(&mut db).await.map_err(|_| unknown())?;
         self.journal = Some(count);
         self.db = Some(db);
         match count - before {
-            1 => Err(Failure::Unavailable(error.to_string())),
+            1 => Err(Failure::Unavailable(told)),
             2 => Ok(()),
             _ => Err(unknown()),
         }
+    }
+
+    fn told(&self, error: &Error) -> String {
+        failure::told(self.options.get_filename(), error)
     }
 
     async fn connect(&mut self) -> Result<SqliteConnection, Error> {

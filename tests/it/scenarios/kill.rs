@@ -75,7 +75,7 @@ impl Point {
     }
 }
 
-async fn real(settings: &[(&'static str, &str)]) -> (World, Process) {
+pub async fn real(settings: &[(&'static str, &str)]) -> (World, Process) {
     let settings = settings.iter().map(|(section, line)| (*section, (*line).to_owned())).collect();
     let mut world = World::without_daemon(Setup { real_time: true, settings, ..Setup::default() }).await;
     world.look().await;
@@ -84,7 +84,7 @@ async fn real(settings: &[(&'static str, &str)]) -> (World, Process) {
 }
 
 /// The solver's word, published; nobody waits for an answer.
-async fn ruled(world: &World) {
+pub async fn ruled(world: &World) {
     let ruling = world.solver.ruling(world.trade.order, Action::AdminCancel, false, true);
     world.solver.send(&ruling).await.unwrap();
 }
@@ -100,7 +100,7 @@ async fn payout_is(world: &World, step: &str) {
 }
 
 /// Everything has come to its end, once.
-async fn done_once(world: &World, process: Process, hash: [u8; 32]) {
+pub async fn done_once(world: &World, process: Process, hash: [u8; 32]) {
     let bond = world.taker_bond();
     let row = world.bond_is(&bond, "state", "slashed").await;
     assert_eq!((&row["payout_attempts"], &row["node_share_sats"]), (&0.into(), &500.into()));

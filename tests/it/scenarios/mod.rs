@@ -2,6 +2,7 @@
 //! relay, a real database file.
 
 mod daemon;
+mod disk;
 mod flood;
 mod invoices;
 mod kill;
