@@ -11,12 +11,14 @@
 //! | [`policy`] | the rules as pure functions |
 //! | [`ports`], [`world`] | what is asked of the Lightning node and of the relays |
 //! | [`messages`], [`tables`], [`books`] | what is said and heard, and what is kept |
+//! | [`invariants`] | what always holds, as checks over the rows and over what the outside has seen |
 
 pub mod bond_payout;
 pub mod bond_release;
 pub mod books;
 pub mod debt;
 pub mod intake;
+pub mod invariants;
 pub mod messages;
 pub mod order_resolution;
 pub mod policy;
