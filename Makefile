@@ -6,8 +6,9 @@ KEEP ?=
 KILLS ?= 200
 SEED ?=
 ONLY ?=
+ROWS ?=
 
-.PHONY: help demo test contract chaos disk mutants check deny graphs needs
+.PHONY: help demo test bench contract chaos disk mutants check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -28,6 +29,9 @@ demo: needs ## Shows one slashed bond from the ruling to the payment, with a kil
 
 test: needs ## Runs all tests
 	@$(CARGO) test --locked
+
+bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency chooses parts, docs/performance.md explains them
+	@ROWS=$(ROWS) $(CARGO) bench --locked --quiet --bench engine
 
 contract: needs ## Holds the lnd stand-in to what lnd does; with LND_BIN=DIR (lnd, btcd, btcctl) a real lnd too, and runs the scenarios on it
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \

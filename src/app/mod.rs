@@ -183,6 +183,13 @@ impl Daemon {
         daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
         daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
         daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met, lightning.allow_node_change));
+        let (broken, mut disk_stop) = (daemon.file.disk_fails(), stop.subscribe());
+        daemon.parts.spawn(async move {
+            tokio::select! {
+                error = broken => Err(error.into()),
+                _ = disk_stop.wait_for(|stop| *stop) => Ok(()),
+            }
+        });
         daemon.parts.spawn(chain::run(chain::Chain {
             store: Arc::clone(&store),
             lnd: Arc::new(lnd.clone()),

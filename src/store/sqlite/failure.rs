@@ -8,7 +8,7 @@ use crate::engine::{CommitError, StoreError};
 
 // SQLite's primary result codes, https://www.sqlite.org/rescode.html.
 pub(super) const BUSY: i32 = 5;
-pub(super) const DISK: i32 = 10;
+const DISK: i32 = 10;
 pub(super) const DAMAGED: i32 = 11;
 pub(super) const FULL: i32 = 13;
 pub(super) const NOT_A_DATABASE: i32 = 26;
@@ -29,23 +29,23 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Of an error before the transaction on that file was to be committed.
-    pub(super) fn before_commit(file: &Path, error: &Error) -> Self {
+    /// Of an error before the transaction was to be committed, and what it is in words.
+    pub(super) fn before_commit(error: &Error, told: String) -> Self {
         match code(error) {
-            Some(code) if REFUSED.contains(&code) => Self::Refused(error.to_string()),
-            _ => Self::Unavailable(told(file, error)),
+            Some(code) if REFUSED.contains(&code) => Self::Refused(told),
+            _ => Self::Unavailable(told),
         }
     }
 }
 
-/// An error in words for the operator: which file, and what to do where the disk is at fault.
-pub(super) fn told(file: &Path, error: &Error) -> String {
-    let todo = match code(error) {
-        Some(FULL) => "its disk is full: make room there",
-        Some(DISK) => "its disk fails, or allows it no more room: see to the disk",
-        _ => return error.to_string(),
+/// Where the disk is at fault: which file, and what to do.
+pub(super) fn of_the_disk(file: &Path, error: &Error) -> Option<String> {
+    let todo = match code(error)? {
+        FULL => "its disk is full: make room there",
+        DISK => "its disk fails, or allows it no more room: see to the disk",
+        _ => return None,
     };
-    format!("{}: {todo}, then start the daemon again; what was committed is kept ({error})", file.display())
+    Some(format!("{}: {todo}, then start the daemon again; what was committed is kept ({error})", file.display()))
 }
 
 /// SQLite's primary result code.

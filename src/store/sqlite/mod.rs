@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 use sqlx::{Error, QueryBuilder, Sqlite, SqlitePool};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::rows::knows;
 use crate::engine::store::{
@@ -58,6 +58,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     tables: Arc<OwnTables>,
     changes: broadcast::Sender<Change>,
+    disk: watch::Receiver<Option<String>>,
     counters: Arc<Counters>,
 }
 
@@ -107,15 +108,17 @@ impl SqliteStore {
             .max_lifetime(None)
             .connect_lazy_with(open::read_only(&opened.options));
         let (queue, requests) = mpsc::unbounded_channel();
+        let (broken, disk) = watch::channel(None);
         let store = Self {
             queue,
             readers,
             tables: Arc::new(OwnTables::new(tables)),
             changes: broadcast::Sender::new(CHANGES_KEPT),
+            disk,
             counters: Arc::default(),
         };
-        let writer =
-            Writer::new(opened, Arc::clone(&store.tables), store.changes.clone(), Arc::clone(&store.counters)).await;
+        let (tables, counters) = (Arc::clone(&store.tables), Arc::clone(&store.counters));
+        let writer = Writer::new(opened, tables, store.changes.clone(), broken, counters).await;
         let writer = writer.map_err(|error| open::refused(path, &error))?;
         Ok((store, writer, requests))
     }
@@ -128,6 +131,19 @@ impl SqliteStore {
             let _ = closed.await;
         }
         self.readers.close().await;
+    }
+
+    /// Resolves when the disk is full or fails: nothing can be decided any more, and who goes on
+    /// trying only hides it.
+    pub fn disk_fails(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        let mut disk = self.disk.clone();
+        async move {
+            match disk.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(told)) => StoreError(told.clone()),
+                // The store was closed in good order.
+                _ => std::future::pending().await,
+            }
+        }
     }
 
     /// What the writer has done so far.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Error, SqliteConnection};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::batch::{self, Applied, Verdict};
@@ -61,6 +61,8 @@ pub(super) struct Writer {
     /// `PRAGMA data_version`: changes when somebody else has written.
     version: i64,
     changes: broadcast::Sender<Change>,
+    /// What is wrong with the disk.
+    disk: watch::Sender<Option<String>>,
     counters: Arc<Counters>,
     lock: Option<File>,
     #[cfg(test)]
@@ -84,6 +86,7 @@ impl Writer {
         opened: Opened,
         tables: Arc<OwnTables>,
         changes: broadcast::Sender<Change>,
+        disk: watch::Sender<Option<String>>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         let Opened { options, mut db, lock } = opened;
@@ -94,6 +97,7 @@ impl Writer {
             journal: lock.is_some().then_some(0),
             version: 0,
             changes,
+            disk,
             counters,
             lock,
             #[cfg(test)]
@@ -190,7 +194,7 @@ impl Writer {
                 if execute(&mut db, sql::ROLLBACK).await.is_ok() {
                     self.db = Some(db);
                 }
-                return Err(Failure::before_commit(self.options.get_filename(), &error));
+                return Err(Failure::before_commit(&error, self.told(&error)));
             }
             Err(Stage::Commit(error, done)) => {
                 // Whatever a transaction left open ends with its connection.
@@ -283,8 +287,11 @@ impl Writer {
         }
     }
 
+    /// An error in words. One of the disk's is told to the whole daemon, which must not go on.
     fn told(&self, error: &Error) -> String {
-        failure::told(self.options.get_filename(), error)
+        let Some(told) = failure::of_the_disk(self.options.get_filename(), error) else { return error.to_string() };
+        self.disk.send_replace(Some(told.clone()));
+        told
     }
 
     async fn connect(&mut self) -> Result<SqliteConnection, Error> {

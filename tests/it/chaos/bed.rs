@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bondflow::engine::store::OutboxEntry;
 use bondflow::engine::{Clock, Store, SystemClock, Timestamp};
 use bondflow::import::Takeover;
 use bondflow::payout::tables::TABLES;
@@ -87,6 +88,19 @@ impl Bed {
     /// Reads the database beside the daemons.
     pub async fn look(&self) -> Arc<dyn Store> {
         Arc::new(SqliteStore::open(&self.database(), TABLES, OpenMode::Tool).await.unwrap())
+    }
+
+    /// The messages to one key that were ever decided.
+    pub async fn direct_messages(&self) -> Vec<OutboxEntry> {
+        let mut db = SqliteConnectOptions::new().filename(self.database()).read_only(true).connect().await.unwrap();
+        let ids = sqlx::query_scalar("SELECT id FROM outbox WHERE slot IS NULL").fetch_all(&mut db).await.unwrap();
+        db.close().await.unwrap();
+        let (store, mut entries) = (self.look().await, Vec::new());
+        for id in ids {
+            let id: String = id;
+            entries.push(store.outbox(&id).await.unwrap().unwrap());
+        }
+        entries
     }
 
     /// Settings with everything as short as it may be.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bondflow::engine::{Clock, SystemClock, Timestamp};
 use bondflow::nostr::relays::{Patience, Relays};
+use bondflow::payout::invariants::{Asked, Told};
 use bondflow::sandbox::clients::Heard;
 use bondflow::sandbox::relay::SandboxRelay;
 use mostro_core::message::{Action, Message, Payload};
@@ -24,14 +25,6 @@ use uuid::Uuid;
 const LOOK: Duration = Duration::from_millis(50);
 /// An event is stored at most so long after the time that it names: the node could not publish it before.
 const LATE: u64 = 600;
-
-/// A request, and who expects exactly one answer to it.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    pub from: PublicKey,
-    pub request_id: u64,
-    pub event: String,
-}
 
 struct Ear {
     keys: Keys,
@@ -91,16 +84,16 @@ impl Crowd {
         Person { crowd: Arc::clone(self), keys, heard: hearing }
     }
 
-    /// All requests that a relay has acknowledged, whoever made them.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
-    }
-
-    /// How many answers to that request its author has got.
-    pub fn answers(&self, asked: &Asked) -> usize {
+    /// All requests that a relay has acknowledged, and every answer that was heard.
+    pub fn talk(&self) -> (Vec<Asked>, Vec<Told>) {
         let ears = self.ears.lock().unwrap();
-        let heard = ears[&asked.from].heard.borrow();
-        heard.iter().filter(|heard| heard.request_id() == Some(asked.request_id)).count()
+        let told = ears.iter().flat_map(|(key, ear)| {
+            let heard = ear.heard.borrow().clone();
+            heard.into_iter().filter_map(|heard| {
+                Some(Told { request_id: heard.request_id()?, event: heard.event, to: key.to_hex() })
+            })
+        });
+        (self.asked.lock().unwrap().clone(), told.collect())
     }
 
     async fn listen(&self, known: &mut HashSet<nostr_sdk::EventId>) {
@@ -147,7 +140,7 @@ impl Person {
             wrap_message_nip44(message, &self.keys, &self.keys, self.crowd.node, WrapOptions::default()).unwrap();
         self.publishes(&event).await;
         let request_id = message.get_inner_message_kind().request_id.unwrap();
-        let asked = Asked { from: self.keys.public_key(), request_id, event: event.id.to_hex() };
+        let asked = Asked { event: event.id.to_hex(), sender: self.keys.public_key().to_hex(), request_id };
         self.crowd.asked.lock().unwrap().push(asked);
         event
     }

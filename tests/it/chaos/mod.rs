@@ -29,6 +29,7 @@ use crowd::Crowd;
 use fleet::Fleet;
 use plot::Plot;
 use story::{Cast, Stage, play};
+use verdict::Watch;
 
 /// What is asked for.
 struct Plan {
@@ -79,7 +80,7 @@ async fn carry_out(plan: Plan) {
     let store = bed.look().await;
     let mut fleet = Fleet::new(&bed.settings(), bed.folder.path(), 1);
 
-    let mut stories = JoinSet::new();
+    let (mut stories, mut watch) = (JoinSet::new(), Watch::default());
     let mut troubles = Troubles::default();
     let mut told = SystemClock.now();
     for kill in 1..=plan.kills {
@@ -102,6 +103,7 @@ async fn carry_out(plan: Plan) {
         let now = SystemClock.now();
         if told.until(now) >= Duration::from_secs(5) || kill == plan.kills {
             told = now;
+            watch.look(store.as_ref()).await;
             println!("chaos: {kill} of {} kills, {} trades under way, {troubles}", plan.kills, stories.len());
         }
     }
@@ -135,9 +137,9 @@ async fn carry_out(plan: Plan) {
     if failed.is_none() {
         fleet.stop().await;
     }
-    let found = verdict::reach(&bed, store.as_ref(), &crowd, &plots, &fleet).await;
+    let found = verdict::reach(&bed, store.as_ref(), &crowd, &plots, &fleet, watch).await;
     let took = bed.began.until(SystemClock.now()).as_secs();
-    println!("chaos: {troubles}, {took} s, SEED={}", plan.seed);
+    println!("chaos: {troubles}, {} requests, {took} s, SEED={}", found.messages, plan.seed);
     println!("kills={} runs={} lost={} doubled={}", plan.kills, found.runs, found.lost.len(), found.doubled.len());
     let wrong: Vec<String> = failed.into_iter().chain(found.lost).chain(found.doubled).chain(found.broken).collect();
     if !wrong.is_empty() {

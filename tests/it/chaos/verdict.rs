@@ -1,10 +1,14 @@
 //! What was lost and what was doubled, by the database, by lnd's ledger, and by what the relay has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bondflow::engine::Store;
 use bondflow::engine::store::RunFilter;
-use bondflow::engine::{RunId, Store};
+use bondflow::payout::invariants::{Frozen, Invariant, Outside, Records, check, notices, one_effect, outside};
+use bondflow::sandbox::lnd::Hash32;
+use nostr_sdk::Kind;
+use tonic_lnd::lnrpc::invoice::InvoiceState;
 
 use super::bed::Bed;
 use super::crowd::Crowd;
@@ -15,6 +19,8 @@ use super::plot::Plot;
 #[derive(Debug, Default)]
 pub struct Found {
     pub runs: usize,
+    /// Requests that were made.
+    pub messages: usize,
     /// Trades and messages that did not come to their end.
     pub lost: Vec<String>,
     /// Payments and answers that were made more than once.
@@ -46,28 +52,77 @@ pub async fn waiting(store: &dyn Store) -> String {
     format!("{} runs are open: {}", open.len(), places.join(", "))
 }
 
-pub async fn reach(bed: &Bed, store: &dyn Store, crowd: &Crowd, plots: &[Plot], fleet: &Fleet) -> Found {
-    let mut found = Found { runs: store.runs(&RunFilter::default()).await.unwrap().len(), ..Found::default() };
+/// What never holds may be broken for a moment and mended later: looked for while daemons are at work.
+#[derive(Default)]
+pub struct Watch {
+    frozen: Frozen,
+    broken: BTreeSet<String>,
+}
+
+impl Watch {
+    pub async fn look(&mut self, store: &dyn Store) {
+        let records = Records::read(store).await.unwrap();
+        let found = check(&records).into_iter().chain(self.frozen.look(&records));
+        self.broken.extend(found.map(|violation| violation.to_string()));
+    }
+}
+
+/// Judges, once everything has come to its end or should have.
+pub async fn reach(
+    bed: &Bed,
+    store: &dyn Store,
+    crowd: &Crowd,
+    plots: &[Plot],
+    fleet: &Fleet,
+    mut watch: Watch,
+) -> Found {
+    let records = Records::read(store).await.unwrap();
+    let mut found = Found { runs: records.runs.len(), ..Found::default() };
     for plot in plots {
         for (workflow, key) in plot.runs() {
-            match store.run(&RunId::of(workflow, &key)).await.unwrap() {
+            match records.run(workflow, &key) {
                 Some(run) if run.status.is_final() => {}
                 Some(run) => found.lost.push(format!("{workflow} {key} is {} at {}: {plot:?}", run.status, run.step)),
                 None => found.lost.push(format!("{workflow} {key} was never started: {plot:?}")),
             }
         }
     }
-    for asked in crowd.asked() {
-        match crowd.answers(&asked) {
-            1 => {}
-            0 => found.lost.push(format!("no answer to the request {} of {}", asked.event, asked.from)),
-            more => found.doubled.push(format!("{more} answers to the request {} of {}", asked.event, asked.from)),
-        }
+    let (asked, told) = crowd.talk();
+    found.messages = asked.len();
+    let published = bed.relay.events().await;
+    let direct = published.iter().filter(|event| event.pubkey == bed.node.public_key());
+    let direct = direct.filter(|event| event.kind == Kind::PrivateDirectMessage).map(|event| event.id.to_hex());
+    let violations = [
+        outside(&records, &books(bed, plots)),
+        one_effect(&asked, &told, true),
+        notices(&bed.direct_messages().await, &direct.collect()),
+    ];
+    for violation in violations.into_iter().flatten() {
+        let place = match violation.invariant {
+            Invariant::NothingForgotten => &mut found.lost,
+            Invariant::OneEffect if violation.found == "not answered" => &mut found.lost,
+            Invariant::OneEffect | Invariant::PaidOnce => &mut found.doubled,
+            _ => &mut found.broken,
+        };
+        place.push(violation.to_string());
     }
-    let ledger = bed.lnd.node.ledger();
-    for (hash, times) in ledger.paid.iter().filter(|(_, times)| **times > 1) {
-        found.doubled.push(format!("{hash} was paid {times} times"));
-    }
+    watch.look(store).await;
+    found.broken.extend(watch.broken);
     found.broken.extend(fleet.said("panicked"));
     found
+}
+
+/// lnd's own books.
+fn books(bed: &Bed, plots: &[Plot]) -> Outside {
+    let (node, ledger) = (&bed.lnd.node, bed.lnd.node.ledger());
+    let paid = ledger.paid.iter().map(|(hash, times)| {
+        let sats = ledger.attempts[hash].last().unwrap().amount_msat / 1_000;
+        (hash.to_string(), vec![sats; *times as usize])
+    });
+    let secrets =
+        plots.iter().flat_map(|plot| plot.trade.bonds.iter().map(|bond| bond.preimage).chain(plot.trade.escrow));
+    let settled = secrets
+        .map(|secret| Hash32::of(&secret))
+        .filter(|hash| node.invoice_state(*hash) == Some(InvoiceState::Settled));
+    Outside { paid: paid.collect(), settled: settled.map(|hash| hash.to_string()).collect() }
 }
