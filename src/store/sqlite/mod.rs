@@ -138,10 +138,11 @@ impl SqliteStore {
     pub fn disk_fails(&self) -> impl Future<Output = StoreError> + Send + use<> {
         let mut disk = self.disk.clone();
         async move {
-            match disk.wait_for(Option::is_some).await.as_deref() {
-                Ok(Some(told)) => StoreError(told.clone()),
+            let told = disk.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+            match told {
+                Some(told) => StoreError(told),
                 // The store was closed in good order.
-                _ => std::future::pending().await,
+                None => std::future::pending().await,
             }
         }
     }
