@@ -5,11 +5,13 @@
 mod architecture;
 mod chaos;
 mod cli;
+mod cluster;
 mod conformance;
 mod contract;
 mod demo;
 mod differential;
 mod engine;
+mod failover;
 mod graphs;
 mod mutants;
 mod scenarios;
