@@ -6,6 +6,8 @@ KEEP ?=
 KILLS ?= 200
 SEED ?=
 ONLY ?=
+STORE ?=
+DAEMONS ?=
 ROWS ?=
 
 .PHONY: help demo test bench bench-failover contract differential chaos disk mutants check deny graphs needs
@@ -54,8 +56,8 @@ contract: needs ## Holds the lnd stand-in to what lnd does; with LND_BIN=DIR (ln
 	echo "contract: $$(passed contract::on_stand_in) passed on the stand-in, $$(passed contract::on_real_nodes) and $$(passed "scenarios::[a-z0-9_]+::on_real_nodes") scenarios on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
 	exit $$status
 
-chaos: needs ## Kills the daemon KILLS=200 times under load, and counts what was lost and what was doubled (SEED=n: that plan again)
-	@KILLS=$(KILLS) SEED=$(SEED) $(CARGO) test --release --locked --test it -- --ignored --exact --nocapture chaos::as_long_as_asked
+chaos: needs ## Kills the daemon KILLS=200 times under load, counts what was lost and doubled (SEED=n: that plan again; STORE=postgres DAEMONS=3)
+	@KILLS=$(KILLS) SEED=$(SEED) STORE=$(STORE) DAEMONS=$(DAEMONS) $(CARGO) test --release --locked --test it -- --ignored --exact --nocapture chaos::as_long_as_asked
 
 disk: needs ## Lets the disk fill up, and its syncs fail, under the daemon
 	@command -v strace >/dev/null || { \

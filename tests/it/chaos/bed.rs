@@ -3,19 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bondflow::engine::store::OutboxEntry;
-use bondflow::engine::{Clock, Store, SystemClock, Timestamp};
+use bondflow::engine::{Clock, SystemClock, Timestamp};
 use bondflow::import::Takeover;
-use bondflow::payout::tables::TABLES;
 use bondflow::sandbox::lnd::{StandIn, StandInOptions};
 use bondflow::sandbox::mostrod;
 use bondflow::sandbox::relay::{Limits, SandboxRelay};
-use bondflow::store::sqlite::{OpenMode, SqliteStore};
 use nostr_sdk::{Keys, ToBech32};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 
+use super::database::Database;
 use super::plot::{BOND_SATS, Beginning, Plot};
 use super::story::slashed_at;
 
@@ -24,17 +22,19 @@ pub struct Bed {
     pub relay: Arc<SandboxRelay>,
     pub lnd: StandIn,
     pub node: Keys,
+    pub database: Database,
     /// When it was made: windows are reckoned from here.
     pub began: Timestamp,
 }
 
 impl Bed {
-    pub async fn new() -> Self {
+    pub async fn new(server: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let database = if server { Database::server().await } else { Database::file(folder.path()) };
         let relay = Arc::new(SandboxRelay::start(0, Limits::default()).await.unwrap());
         let options = StandInOptions::new(folder.path().join("lnd"), Arc::new(|| SystemClock.now().secs()));
         let lnd = StandIn::start(options).await.unwrap();
-        Self { folder, relay, lnd, node: Keys::generate(), began: SystemClock.now() }
+        Self { folder, relay, lnd, node: Keys::generate(), database, began: SystemClock.now() }
     }
 
     /// Locks the sats of these trades in, and has a new database take them over from mostrod.
@@ -51,9 +51,9 @@ impl Bed {
         let trades: Vec<_> = plots.iter().map(|plot| plot.trade.clone()).collect();
         mostrod::create(&path, &self.lnd.node.identity(), &trades).await.unwrap();
         self.slash_before(&path, plots).await;
-        let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Daemon).await.unwrap();
+        let store = self.database.make().await;
         let takeover = Takeover::read(&path).await.unwrap();
-        takeover.into_store(&store, "a test", Vec::new(), SystemClock.now()).await.unwrap();
+        takeover.into_store(store.as_ref(), "a test", Vec::new(), SystemClock.now()).await.unwrap();
         store.close().await;
     }
 
@@ -81,28 +81,6 @@ impl Bed {
         db.close().await.unwrap();
     }
 
-    pub fn database(&self) -> PathBuf {
-        self.folder.path().join("bondflow.db")
-    }
-
-    /// Reads the database beside the daemons.
-    pub async fn look(&self) -> Arc<dyn Store> {
-        Arc::new(SqliteStore::open(&self.database(), TABLES, OpenMode::Tool).await.unwrap())
-    }
-
-    /// The messages to one key that were ever decided.
-    pub async fn direct_messages(&self) -> Vec<OutboxEntry> {
-        let mut db = SqliteConnectOptions::new().filename(self.database()).read_only(true).connect().await.unwrap();
-        let ids = sqlx::query_scalar("SELECT id FROM outbox WHERE slot IS NULL").fetch_all(&mut db).await.unwrap();
-        db.close().await.unwrap();
-        let (store, mut entries) = (self.look().await, Vec::new());
-        for id in ids {
-            let id: String = id;
-            entries.push(store.outbox(&id).await.unwrap().unwrap());
-        }
-        entries
-    }
-
     /// Settings with everything as short as it may be.
     pub fn settings(&self) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
@@ -115,7 +93,7 @@ impl Bed {
              nsec_privkey = '{}'\n\
              relays = ['{}']\n\
              [database]\n\
-             url = 'sqlite://{}'\n\
+             url = '{}'\n\
              [anti_abuse_bond]\n\
              slash_node_share_pct = 0.5\n\
              payout_max_retries = 2\n\
@@ -131,7 +109,7 @@ impl Bed {
             self.lnd.address(),
             self.node.secret_key().to_bech32().unwrap(),
             self.relay.url(),
-            self.database().display(),
+            self.database.url(),
         );
         let path = self.folder.path().join("settings.toml");
         std::fs::write(&path, text).unwrap();

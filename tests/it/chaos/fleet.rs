@@ -55,6 +55,13 @@ impl Fleet {
         assert_eq!(status.signal(), Some(9), "daemon {which} ended by itself, {status}: {}", self.last_words(which));
     }
 
+    /// SIGSTOP or SIGCONT: it stands still and knows nothing of it, or goes on.
+    pub async fn freeze(&mut self, which: usize, frozen: bool) {
+        let id = self.daemons[which].as_ref().unwrap().id().unwrap().to_string();
+        let signal = if frozen { "STOP" } else { "CONT" };
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().await.unwrap().success());
+    }
+
     /// Whether one has ended by itself, and its last words.
     pub fn ended(&mut self) -> Option<String> {
         for which in 0..self.daemons.len() {

@@ -10,6 +10,7 @@
 
 mod bed;
 mod crowd;
+mod database;
 mod fleet;
 mod plot;
 mod story;
@@ -26,6 +27,7 @@ use tonic_lnd::tonic::Code;
 use crate::differential::dice::Dice;
 use bed::Bed;
 use crowd::Crowd;
+use database::Database;
 use fleet::Fleet;
 use plot::Plot;
 use story::{Cast, Stage, play};
@@ -36,6 +38,9 @@ struct Plan {
     seed: u64,
     kills: usize,
     trades: usize,
+    /// Several share a server, and a kill may be a standstill instead.
+    daemons: usize,
+    server: bool,
     /// lnd goes away and answers badly: then a send may be lost on the way, and its run waits two
     /// minutes until it can't arrive any more.
     lnd_fails: bool,
@@ -52,8 +57,8 @@ fn asked(name: &str) -> Option<u64> {
 /// A short one for every day: only the daemon and the relay go away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_and_double_nothing() {
-    let plan = Plan { seed: 20, kills: 5, trades: 12, lnd_fails: false, patience: Duration::from_secs(240) };
-    carry_out(plan).await;
+    let patience = Duration::from_secs(240);
+    carry_out(Plan { seed: 20, kills: 5, trades: 12, daemons: 1, server: false, lnd_fails: false, patience }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,14 +66,23 @@ async fn kills_lose_nothing_and_double_nothing() {
 async fn as_long_as_asked() {
     let kills = usize::try_from(asked("KILLS").unwrap_or(200)).unwrap();
     let seed = asked("SEED").unwrap_or_else(|| SystemClock.now().millis().unsigned_abs() % 1_000_000);
-    let plan = Plan { seed, kills, trades: kills * 2, lnd_fails: true, patience: Duration::from_secs(420) };
-    carry_out(plan).await;
+    let server = match std::env::var("STORE").unwrap_or_default().as_str() {
+        "" | "sqlite" => false,
+        "postgres" => true,
+        other => panic!("STORE is sqlite or postgres, not {other}"),
+    };
+    let daemons = usize::try_from(asked("DAEMONS").unwrap_or(1)).unwrap();
+    assert!(daemons == 1 || server && daemons > 1, "one daemon has a file, several need STORE=postgres");
+    let patience = Duration::from_secs(420);
+    carry_out(Plan { seed, kills, trades: kills * 2, daemons, server, lnd_fails: true, patience }).await;
 }
 
 async fn carry_out(plan: Plan) {
-    println!("chaos: SEED={} KILLS={} ({} trades)", plan.seed, plan.kills, plan.trades);
+    let store = if plan.server { "postgres" } else { "sqlite" };
+    let Plan { seed, kills, trades, daemons, .. } = plan;
+    println!("chaos: SEED={seed} KILLS={kills} STORE={store} DAEMONS={daemons} ({trades} trades)");
     let mut dice = Dice::new(plan.seed);
-    let bed = Bed::new().await;
+    let bed = Bed::new(plan.server).await;
     let solver = Keys::generate();
     // A kill and what comes before it take about that long.
     let spell = Duration::from_millis(1_200 * plan.kills as u64);
@@ -77,8 +91,8 @@ async fn carry_out(plan: Plan) {
     let crowd = Crowd::gather(bed.node.public_key(), bed.relay.clone());
     let stage = Stage { solver: crowd.join(solver), node: bed.lnd.node.clone(), began: bed.began };
     let mut casts: Vec<Cast> = plots.iter().map(|plot| Cast::of(plot.clone(), &crowd)).collect();
-    let store = bed.look().await;
-    let mut fleet = Fleet::new(&bed.settings(), bed.folder.path(), 1);
+    let store = bed.database.look().await;
+    let mut fleet = Fleet::new(&bed.settings(), bed.folder.path(), plan.daemons);
 
     let (mut stories, mut watch) = (JoinSet::new(), Watch::default());
     let mut troubles = Troubles::default();
@@ -91,12 +105,25 @@ async fn carry_out(plan: Plan) {
         let life = if dice.chance(25) { dice.between(0, 250) } else { dice.between(250, 1_800) };
         troubles.make(&mut dice, &bed, plan.lnd_fails).await;
         tokio::time::sleep(Duration::from_millis(life.unsigned_abs())).await;
-        fleet.kill(0).await;
-        if dice.chance(25) {
-            tokio::time::sleep(Duration::from_millis(dice.between(0, 1_000).unsigned_abs())).await;
+        let which = usize::try_from(dice.between(0, plan.daemons as i64 - 1)).unwrap();
+        if plan.daemons > 1 && dice.chance(30) {
+            // Beyond the end of its leases, as often as not.
+            fleet.freeze(which, true).await;
+            tokio::time::sleep(Duration::from_millis(dice.between(500, 4_000).unsigned_abs())).await;
+            troubles.end(&mut dice, &bed).await;
+            fleet.freeze(which, false).await;
+            troubles.standstills += 1;
+        } else {
+            fleet.kill(which).await;
+            if dice.chance(25) {
+                tokio::time::sleep(Duration::from_millis(dice.between(0, 1_000).unsigned_abs())).await;
+            }
+            troubles.end(&mut dice, &bed).await;
+            fleet.start(which);
         }
-        troubles.end(&mut dice, &bed).await;
-        fleet.start(0);
+        if let Some(ended) = fleet.ended() {
+            panic!("SEED={seed}: {ended}");
+        }
         while let Some(ended) = stories.try_join_next() {
             ended.unwrap();
         }
@@ -154,14 +181,17 @@ struct Troubles {
     relay_restarts: u32,
     lnd_restarts: u32,
     lnd_faults: u32,
+    server_restarts: u32,
+    standstills: u32,
     relay_away: bool,
     lnd_away: bool,
 }
 
 impl std::fmt::Display for Troubles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { relay_restarts, lnd_restarts, lnd_faults, .. } = self;
-        write!(f, "relay restarts={relay_restarts}, lnd restarts={lnd_restarts}, lnd faults={lnd_faults}")
+        let Self { relay_restarts, lnd_restarts, lnd_faults, server_restarts, standstills, .. } = self;
+        write!(f, "relay restarts={relay_restarts}, lnd restarts={lnd_restarts}, lnd faults={lnd_faults}")?;
+        write!(f, ", server restarts={server_restarts}, standstills={standstills}")
     }
 }
 
@@ -174,6 +204,10 @@ impl Troubles {
         }
         if !lnd_fails {
             return;
+        }
+        if dice.chance(10) {
+            bed.database.restart(dice.chance(50));
+            self.server_restarts += u32::from(matches!(bed.database, Database::Server { .. }));
         }
         if !self.lnd_away && dice.chance(15) {
             if dice.chance(50) {

@@ -33,8 +33,9 @@ pub struct Found {
 pub async fn settled(store: &dyn Store) {
     let open = RunFilter { open: true, ..RunFilter::default() };
     loop {
-        let runs = store.runs(&open).await.unwrap();
-        if runs.is_empty() && store.outbox_next().await.unwrap().is_none() {
+        if store.runs(&open).await.is_ok_and(|runs| runs.is_empty())
+            && store.outbox_next().await.is_ok_and(|next| next.is_none())
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -43,7 +44,7 @@ pub async fn settled(store: &dyn Store) {
 
 /// Where the open runs are, in one line.
 pub async fn waiting(store: &dyn Store) -> String {
-    let open = store.runs(&RunFilter { open: true, ..RunFilter::default() }).await.unwrap();
+    let open = store.runs(&RunFilter { open: true, ..RunFilter::default() }).await.unwrap_or_default();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for run in &open {
         *places.entry(format!("{} at {} ({})", run.pin.workflow, run.step, run.status)).or_default() += 1;
@@ -61,7 +62,8 @@ pub struct Watch {
 
 impl Watch {
     pub async fn look(&mut self, store: &dyn Store) {
-        let records = Records::read(store).await.unwrap();
+        // A server that is being restarted is looked at the next time.
+        let Ok(records) = Records::read(store).await else { return };
         let found = check(&records).into_iter().chain(self.frozen.look(&records));
         self.broken.extend(found.map(|violation| violation.to_string()));
     }
@@ -92,11 +94,12 @@ pub async fn reach(
     let published = bed.relay.events().await;
     let direct = published.iter().filter(|event| event.pubkey == bed.node.public_key());
     let direct = direct.filter(|event| event.kind == Kind::PrivateDirectMessage).map(|event| event.id.to_hex());
-    let violations = [
-        outside(&records, &books(bed, plots)),
-        one_effect(&asked, &told, true),
-        notices(&bed.direct_messages().await, &direct.collect()),
-    ];
+    let mut decided = Vec::new();
+    for id in bed.database.direct_messages().await {
+        decided.push(store.outbox(&id).await.unwrap().unwrap());
+    }
+    let violations =
+        [outside(&records, &books(bed, plots)), one_effect(&asked, &told, true), notices(&decided, &direct.collect())];
     for violation in violations.into_iter().flatten() {
         let place = match violation.invariant {
             Invariant::NothingForgotten => &mut found.lost,
