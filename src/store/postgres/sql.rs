@@ -202,10 +202,10 @@ WITH ",
   FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE runs SET owner = $2, token = token + 1, due_at = coalesce((SELECT now FROM clock) + ($4 - $3), $4)
-FROM due WHERE seq = due.number
+WHERE seq = ANY(ARRAY(SELECT number FROM due))
 RETURNING ",
     run_columns!(),
-    ", due.since"
+    ", (SELECT since FROM due WHERE number = seq) AS since"
 );
 
 pub(super) const RENEW: &str = concat!(
