@@ -164,13 +164,13 @@ WHERE runs.seq = (new ->> 0)::bigint";
 /// The soonest due first, then those without a time.
 pub(super) const NUDGE: &str = concat!(
     "
-UPDATE runs SET due_at = $1 WHERE seq IN (
+UPDATE runs SET due_at = $1 WHERE seq = ANY(ARRAY(
   SELECT seq FROM runs
   WHERE workflow = $2 AND step = $3 AND status = 'waiting' AND owner IS NULL
     AND (due_at IS NULL OR due_at > $1) AND ",
     open!(),
     "
-  ORDER BY due_at, seq LIMIT $4 FOR NO KEY UPDATE)"
+  ORDER BY due_at, seq LIMIT $4 FOR NO KEY UPDATE))"
 );
 
 pub(super) const QUEUE: &str = "
