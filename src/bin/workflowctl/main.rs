@@ -20,6 +20,7 @@ mod history;
 mod import;
 mod list;
 mod man;
+mod migrate_store;
 mod open;
 mod order;
 mod outbox;
@@ -110,6 +111,8 @@ enum Command {
     CheckUpgrade(check_upgrade::CheckUpgrade),
     /// Takes the open debts of a mostrod database over, once.
     Import(import::Import),
+    /// Moves a whole installation from SQLite to PostgreSQL.
+    MigrateStore(migrate_store::MigrateStore),
     /// Writes the completions of a shell.
     Completions(completions::Completions),
     /// Writes the man pages.
@@ -127,11 +130,17 @@ impl Command {
         match self {
             Self::Import(import) => import.run(cli).await,
             Self::Doctor(doctor) => doctor.run(cli).await,
+            Self::MigrateStore(moving) => moving.run(cli).await,
             Self::Backup(backup) => backup.run(cli).await,
             Self::CheckUpgrade(check) => check.run(cli).await,
             Self::Completions(completions) => completions.run(),
             Self::Man(man) => man.run(),
-            command => command.on(&mut Desk::open(cli).await?).await,
+            command => {
+                let mut desk = Desk::open(cli).await?;
+                let done = command.on(&mut desk).await;
+                desk.store.close().await;
+                done
+            }
         }
     }
 
@@ -154,6 +163,7 @@ impl Command {
             Self::Export(export) => export.run(desk).await,
             Self::Import(_)
             | Self::Doctor(_)
+            | Self::MigrateStore(_)
             | Self::Backup(_)
             | Self::CheckUpgrade(_)
             | Self::Completions(_)

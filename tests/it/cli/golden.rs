@@ -22,7 +22,7 @@ on_every_home! {
     what_is_shown,
     what_is_asked_without_a_daemon,
     what_is_refused_and_writes_nothing,
-    what_needs_no_run,
+    what_looks_at_all_of_it,
 }
 
 const WAITS: &str = "11111111-0000-4000-8000-000000000000";
@@ -362,23 +362,23 @@ async fn what_is_asked_without_a_daemon<H: Home>() {
         place,
         "requests",
         &[
-            "resume 6666 --reason 'lnd is back'",
-            "resume 1111 3333 9999",
+            "resume 6666 --reason 'lnd is back' --no-wait",
+            "resume 1111 3333 9999 --no-wait",
             "resume --all-stuck --plan",
             "resume --all-stuck",
-            "resume --all-stuck --yes --reason 'all is well'",
-            "resume --where status=paused --where order=7777 --yes -o ids",
+            "resume --all-stuck --yes --reason 'all is well' --no-wait",
+            "resume --where status=paused --where order=7777 --yes -o ids --no-wait",
             "resume --where status=completed --yes",
             "resume --where colour=red",
-            "resume --where workflow=order_resolution --yes",
+            "resume --where workflow=order_resolution --yes --no-wait",
             "pause 1111 --plan",
-            "pause 1111 -o json",
-            "cancel 2222 --force --reason 'paid in cash'",
+            "pause 1111 -o json --no-wait",
+            "cancel 2222 --force --reason 'paid in cash' --no-wait",
             "retry 6666 --from-step cancel --plan",
             "retry 3333 --from-step request_invoice --plan -o json",
-            "retry 3333 --from-step request_invoice --reason 'ask again'",
+            "retry 3333 --from-step request_invoice --reason 'ask again' --no-wait",
             "signal 3333 invoice '{\"bolt11\":\"lnbc5u1x\"}' --force --reason 'by mail' --no-wait",
-            "resolve 2222 --paid 5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e --reason 'a receipt'",
+            "resolve 2222 --paid 5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e --reason 'a receipt' --no-wait",
             "audit",
             "audit 1111 -o jsonl",
             "audit --request dance --outcome sideways",
@@ -441,8 +441,27 @@ async fn what_is_refused_and_writes_nothing<H: Home>() {
     assert_eq!(store.page(AUDIT.name, &page).await.unwrap().len(), 0);
 }
 
-async fn what_needs_no_run<H: Home>() {
+async fn what_looks_at_all_of_it<H: Home>() {
     let home = filled::<H>().await;
-    golden(home.place(), "check-upgrade", &["check-upgrade", "check-upgrade -o json"]);
-    golden(home.place(), "doctor", &["doctor --offline --quick"]);
+    let upgrade = home.place().ctl(&["check-upgrade"]);
+    assert_eq!(upgrade.code, Some(0), "{upgrade:?}");
+    assert!(upgrade.data.contains("5 open runs: this build has the definitions of all"), "{upgrade:?}");
+    let doctor = home.place().ctl(&["doctor", "--offline", "-o", "jsonl"]);
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    let found: Vec<Value> = doctor.data.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (check, state, said) in [
+        ("settings", "fail", "settings.toml"),
+        ("database", "ok", "schema"),
+        ("definitions", "ok", "all 5 open runs"),
+        ("alarms", "warn", "1 run: lnd is away"),
+        ("alarms", "warn", "1 run: the claim window is closed"),
+        ("payments", "warn", "1 are in doubt"),
+        ("sats at risk", "ok", "100500"),
+        ("invariants", "fail", "are broken"),
+    ] {
+        let seen = found.iter().any(|line| {
+            line["check"] == check && line["state"] == state && line["found"].as_str().unwrap().contains(said)
+        });
+        assert!(seen, "{check} {state} {said}: {}", doctor.data);
+    }
 }

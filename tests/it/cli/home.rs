@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
+use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 
 use super::Place;
+use crate::cluster::Lent;
 
 /// A database, and a folder to work in.
 pub trait Home: Sized {
@@ -37,6 +39,30 @@ impl Home for SqliteHome {
     }
 }
 
+/// On a server of PostgreSQL's.
+pub struct PostgresHome {
+    place: Place,
+    database: Lent,
+}
+
+impl Home for PostgresHome {
+    async fn fresh() -> Self {
+        let database = Lent::new().await;
+        let place = Place { url: database.url().to_owned(), ..Place::new() };
+        Self { place, database }
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    async fn store(&self) -> Arc<dyn Store> {
+        // The runs are as old as the test says.
+        let opened = PostgresStore::open(self.database.url(), TABLES, postgres::OpenMode::Daemon, Reckoning::Caller);
+        Arc::new(opened.await.unwrap())
+    }
+}
+
 /// Makes a test of each function for each database.
 macro_rules! on_every_home {
     ($($test:ident),+ $(,)?) => {
@@ -45,6 +71,15 @@ macro_rules! on_every_home {
                 #[tokio::test]
                 async fn $test() {
                     super::$test::<super::super::home::SqliteHome>().await;
+                }
+            )+
+        }
+
+        mod on_postgres {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test::<super::super::home::PostgresHome>().await;
                 }
             )+
         }

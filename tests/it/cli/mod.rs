@@ -4,6 +4,7 @@ mod bad_files;
 mod golden;
 mod home;
 mod import;
+mod migrate_store;
 mod requests;
 
 use std::io::Write;
@@ -70,6 +71,9 @@ impl Place {
     }
 
     fn ctl_fed(&self, args: &[&str], stdin: &str) -> Answer {
+        if args.contains(&"--database") {
+            return self.bare(args, stdin);
+        }
         let located: Vec<&str> = ["--database", self.url.as_str()].iter().chain(args).copied().collect();
         self.bare(&located, stdin)
     }

@@ -8,7 +8,9 @@ use bondflow::engine::operator::{AUDIT, Asked, Request, Word};
 use bondflow::engine::store::NewSignal;
 use bondflow::engine::{Commit, RunId, Status};
 use bondflow::payout::invariants::{Records, check};
+use bondflow::payout::tables::TABLES;
 use bondflow::sandbox::lnd::Behaviour;
+use bondflow::store::sqlite::{OpenMode, SqliteStore};
 use mostro_core::message::Action;
 use serde_json::{Value, json};
 
@@ -282,4 +284,30 @@ async fn the_program_says_what_the_daemon_made_of_a_request() {
     let (code, data, told) = ctl(&world, &["pause", &bond, "--reason", "later"]).await;
     assert_eq!(code, Some(0));
     assert!(data.contains("stored") && told.contains("done at the daemon's next start"), "{data}{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_made_under_load_is_sound_at_whatever_moment() {
+    let mut world = World::new(Setup { real_time: true, more_trades: 8, ..Setup::default() }).await;
+    for (trade, _) in &world.more {
+        let ruling = world.solver.ruling(trade.order, Action::AdminSettle, false, true);
+        world.solver.send(&ruling).await.unwrap();
+    }
+    let mut batches = Vec::new();
+    for copy in 0..4 {
+        let file = world.folder.path().join(format!("copy-{copy}.db"));
+        let (code, data, told) = ctl(&world, &["backup", &file.display().to_string(), "-o", "json"]).await;
+        assert_eq!(code, Some(0), "{told}");
+        let said: Value = serde_json::from_str(&data).unwrap();
+        batches.push(said["batch"].as_i64().unwrap());
+        // The next daemon finds all of one moment.
+        let restored = SqliteStore::open(&file, TABLES, OpenMode::Daemon).await.unwrap();
+        assert_eq!(check(&Records::read(&restored).await.unwrap()), vec![]);
+        restored.close().await;
+    }
+    for (_, seller) in &world.more {
+        world.hears(seller, Action::AddBondInvoice, 1).await;
+    }
+    assert!(batches.is_sorted(), "{batches:?}");
+    world.stop().await;
 }

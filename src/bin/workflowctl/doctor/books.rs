@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use bondflow::config::DatabaseUrl;
 use bondflow::engine::store::RunFilter;
 use bondflow::engine::{Status, Store, Timestamp};
 use bondflow::payout::invariants::{Records, check};
 use bondflow::payout::risk;
+use bondflow::store::postgres::PostgresStore;
 use bondflow::store::sqlite::{self, daemon_lives};
 use bondflow::store::wake::{socket_beside, wake};
 
@@ -30,12 +32,7 @@ pub(super) async fn file(path: &Path, quick: bool) -> Vec<Finding> {
         }
     };
     let name = path.display();
-    findings.push(if survey.version < survey.known {
-        let found = format!("{name}: schema {}, this build has {}", survey.version, survey.known);
-        Finding::warn("database", found, "back it up, then start this build's daemon: it brings the schema up to date")
-    } else {
-        Finding::ok("database", format!("{name}: schema {}", survey.version))
-    });
+    findings.push(schema(&name.to_string(), &survey));
     if let Ok(metadata) = std::fs::metadata(path)
         && metadata.permissions().mode() & 0o077 != 0
     {
@@ -52,14 +49,7 @@ pub(super) async fn file(path: &Path, quick: bool) -> Vec<Finding> {
             Err(error) => Finding::fail("database", error.to_string(), "look at the disk"),
         });
     }
-    let missing = survey.pins.iter().filter(|(pin, _)| !definitions().any(|known| known.pin() == *pin)).count();
-    findings.push(if missing == 0 {
-        let runs: u64 = survey.pins.iter().map(|(_, runs)| runs).sum();
-        Finding::ok("definitions", format!("this build has those of all {runs} open runs"))
-    } else {
-        let found = format!("this build lacks {missing} that open runs follow");
-        Finding::fail("definitions", found, "`check-upgrade` names them: go on with the build that has them")
-    });
+    findings.push(known(&survey));
     findings.push(if !daemon_lives(path) {
         Finding::warn("daemon", "it is not running", "start it: nothing is paid, asked or answered meanwhile")
     } else if wake(&socket_beside(path)).await.is_err() {
@@ -69,6 +59,37 @@ pub(super) async fn file(path: &Path, quick: bool) -> Vec<Finding> {
         Finding::ok("daemon", "it runs and answers")
     });
     findings
+}
+
+/// The schema of a database on a server, and what its runs follow.
+pub(super) async fn server(url: &DatabaseUrl) -> Vec<Finding> {
+    match PostgresStore::survey(url.expose()).await {
+        Ok(survey) => vec![schema(&format!("{url:?}"), &survey), known(&survey)],
+        Err(error) => {
+            let to_do = "look at the server and at `database.url`: nothing is paid, asked or answered meanwhile";
+            vec![Finding::fail("database", error.to_string(), to_do)]
+        }
+    }
+}
+
+fn schema(name: &str, survey: &Survey) -> Finding {
+    let Survey { version, known, .. } = survey;
+    if version < known {
+        let found = format!("{name}: schema {version}, this build has {known}");
+        Finding::warn("database", found, "back it up, then start this build's daemon: it brings the schema up to date")
+    } else {
+        Finding::ok("database", format!("{name}: schema {version}"))
+    }
+}
+
+fn known(survey: &Survey) -> Finding {
+    let missing = survey.pins.iter().filter(|(pin, _)| !definitions().any(|known| known.pin() == *pin)).count();
+    if missing > 0 {
+        let found = format!("this build lacks {missing} that open runs follow");
+        return Finding::fail("definitions", found, "`check-upgrade` names them: go on with the build that has them");
+    }
+    let runs: u64 = survey.pins.iter().map(|(_, runs)| runs).sum();
+    Finding::ok("definitions", format!("this build has those of all {runs} open runs"))
 }
 
 /// How long a message may wait for the relays before it is worth a word.

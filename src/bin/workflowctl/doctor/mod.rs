@@ -95,9 +95,12 @@ impl Doctor {
         let settings = Settings::load(&shared.config, variables());
         findings.push(surroundings::settings(&shared.config, settings.as_ref()));
         let settings = settings.ok();
-        let store = match open::file(&shared) {
-            Ok(file) => {
-                findings.extend(books::file(&file, self.quick).await);
+        let store = match open::address(&shared) {
+            Ok(url) => {
+                findings.extend(match url.file() {
+                    Some(file) => books::file(&file, self.quick).await,
+                    None => books::server(&url).await,
+                });
                 open::open(&shared, Access::Beside).await.ok().map(|opened| opened.store)
             }
             Err(error) => {
