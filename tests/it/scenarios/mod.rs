@@ -1,6 +1,7 @@
 //! The acceptance scenarios, end to end: real gRPC to an lnd stand-in, a real websocket to a
 //! relay, a real database: a file, or one on a PostgreSQL server (`STORE=postgres`).
 
+mod commands;
 mod daemon;
 mod flood;
 mod invoices;
