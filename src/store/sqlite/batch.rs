@@ -4,12 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
-use sqlx::{Error, Row as _, SqlSafeStr, SqliteConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Error, Row as _, SqlSafeStr, Sqlite, SqliteConnection};
 
 use super::sql::OwnTables;
 use super::{admission, checks, sql};
-use crate::engine::RunId;
-use crate::engine::store::{Commit, CommitError, Committed, Lease, Row, StepCommit};
+use crate::engine::store::{Commit, CommitError, Committed, Lease, NewRun, Row, StepCommit};
+use crate::engine::{RunId, Timestamp};
 
 /// What came of a batch, once it is committed.
 #[derive(Debug, Default)]
@@ -108,70 +110,53 @@ fn start_ids(commit: &Commit) -> Vec<RunId> {
     commit.starts.iter().map(|start| RunId::of(&start.pin.workflow, &start.key)).collect()
 }
 
-/// What [`sql::STEP_ON`], [`sql::STEP_OFF`] and [`sql::HISTORY`] read.
-#[derive(Serialize)]
-struct StepRow<'a> {
-    seq: i64,
-    revision: i64,
-    token: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mailbox: Option<i64>,
-    known: i64,
-    taken: usize,
-    status: &'static str,
-    step: &'a str,
-    attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    at: i64,
-    ends: bool,
-    keep: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<i64>,
-    from: &'a str,
-    tried: u32,
-    outcome: &'a str,
-    to: &'a str,
-    became: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    when: i64,
+type Binding = Query<'static, Sqlite, SqliteArguments>;
+
+/// Whether the run's lease stays as it is.
+fn goes_on(step: &StepCommit) -> bool {
+    step.lease == Lease::Keep && !step.status.is_final()
 }
 
-impl<'a> StepRow<'a> {
-    fn of(commit: &'a Commit) -> Option<Self> {
-        let step = commit.step.as_ref()?;
-        let StepCommit { history, .. } = step;
-        Some(Self {
-            seq: step.seq,
-            revision: step.revision,
-            token: step.token,
-            mailbox: step.mailbox,
-            known: step.known_signals,
-            taken: step.consumed.len(),
-            status: step.status.as_str(),
-            step: &step.step,
-            attempt: step.attempt,
-            state: step.state.as_deref(),
-            error: step.error.as_deref(),
-            at: commit.at.millis(),
-            ends: step.status.is_final(),
-            keep: step.lease == Lease::Keep,
-            due: match step.lease {
-                Lease::Keep => None,
-                Lease::Release(due) => due.map(|due| due.millis()),
-            },
-            from: &history.step,
-            tried: history.attempt,
-            outcome: &history.outcome,
-            to: &history.to,
-            became: history.status.as_str(),
-            detail: history.detail.as_deref(),
-            when: history.at.millis(),
-        })
-    }
+/// What [`sql::STEP_ON`] reads of a step.
+fn bind_step(query: Binding, at: Timestamp, step: &StepCommit) -> Binding {
+    query
+        .bind(step.seq)
+        .bind(step.revision)
+        .bind(step.token)
+        .bind(step.mailbox)
+        .bind(i64::try_from(step.consumed.len()).unwrap_or(i64::MAX))
+        .bind(step.status.as_str())
+        .bind(step.step.as_str())
+        .bind(step.attempt)
+        .bind(step.state.as_deref())
+        .bind(step.error.as_deref())
+        .bind(at.millis())
+}
+
+/// What [`sql::STEP_OFF`] reads besides: whether the owner stays, how many signals are known, and
+/// when the run is due if there are no more. A run that ends is due no more, whatever came in.
+fn bind_release(query: Binding, step: &StepCommit) -> Binding {
+    let due = match step.lease {
+        Lease::Release(due) if !step.status.is_final() => due.map(Timestamp::millis),
+        Lease::Keep | Lease::Release(_) => None,
+    };
+    let known = if step.status.is_final() { i64::MAX } else { step.known_signals };
+    query.bind(step.lease == Lease::Keep).bind(known).bind(due)
+}
+
+/// What [`sql::HISTORY`] reads.
+fn bind_history(query: Binding, step: &StepCommit) -> Binding {
+    let history = &step.history;
+    query
+        .bind(step.seq)
+        .bind(step.revision + 1)
+        .bind(history.step.as_str())
+        .bind(history.attempt)
+        .bind(history.outcome.as_str())
+        .bind(history.to.as_str())
+        .bind(history.status.as_str())
+        .bind(history.detail.as_deref())
+        .bind(history.at.millis())
 }
 
 /// Moves the runs; whose run could not be moved is refused and leaves `passed`.
@@ -182,23 +167,22 @@ async fn step(
     verdicts: &mut [Verdict],
     written: &mut Applied,
 ) -> Result<(), Error> {
-    let rows = passed.iter().filter_map(|one| StepRow::of(one.commit));
-    let (on, off): (Vec<_>, Vec<_>) = rows.partition(|row| row.keep && !row.ends);
+    let steps = passed.iter().filter_map(|one| Some((one.commit.at, one.commit.step.as_ref()?)));
+    let (on, off): (Vec<_>, Vec<_>) = steps.partition(|(_, step)| goes_on(step));
     let mut moved: HashMap<i64, i64> = HashMap::with_capacity(on.len() + off.len());
-    let mut lists = Vec::with_capacity(2);
-    for (statement, rows) in [(sql::STEP_ON, &on), (sql::STEP_OFF, &off)] {
-        if rows.is_empty() {
-            continue;
-        }
-        let list = json(rows);
-        for row in sqlx::query(statement).bind(list.clone()).fetch_all(&mut *db).await? {
+    for (statement, steps) in sql::STEP_ON.split(&on) {
+        let query = steps.iter().fold(sqlx::query(statement), |query, (at, step)| bind_step(query, *at, step));
+        for row in query.fetch_all(&mut *db).await? {
             moved.insert(row.try_get(0)?, row.try_get(1)?);
-            let due: Option<i64> = row.try_get(2)?;
-            written.runs |= due.is_some() && statement == sql::STEP_OFF;
         }
-        lists.push(list);
     }
-    let all = moved.len() == on.len() + off.len();
+    for (statement, steps) in sql::STEP_OFF.split(&off) {
+        let bind = |query, (at, step): &(Timestamp, &StepCommit)| bind_release(bind_step(query, *at, step), step);
+        for row in steps.iter().fold(sqlx::query(statement), bind).fetch_all(&mut *db).await? {
+            moved.insert(row.try_get(0)?, row.try_get(1)?);
+            written.runs |= row.try_get::<Option<i64>, _>(2)?.is_some();
+        }
+    }
     passed.retain(|one| {
         let Some(step) = &one.commit.step else { return true };
         let signals = moved.get(&step.seq).copied();
@@ -211,11 +195,10 @@ async fn step(
         return Ok(());
     }
     written.wrote = true;
-    if !all {
-        lists = vec![json(&passed.iter().filter_map(|one| StepRow::of(one.commit)).collect::<Vec<_>>())];
-    }
-    for list in lists {
-        write(db, sql::HISTORY, list).await?;
+    let steps: Vec<&StepCommit> = passed.iter().filter_map(|one| one.commit.step.as_ref()).collect();
+    for (statement, steps) in sql::HISTORY.split(&steps) {
+        let query = steps.iter().fold(sqlx::query(statement), |query, step| bind_history(query, step));
+        query.execute(&mut *db).await?;
     }
     let taken: Vec<_> = passed
         .iter()
@@ -287,37 +270,28 @@ async fn keep_rows(
     Ok(())
 }
 
-#[derive(Serialize)]
-struct StartRow<'a> {
-    id: &'a RunId,
-    workflow: &'a str,
-    version: u32,
-    hash: &'a str,
-    key: &'a str,
-    step: &'a str,
-    state: &'a str,
-    due: i64,
-    at: i64,
-}
-
 async fn start(db: &mut SqliteConnection, passed: &[Passed<'_>], written: &mut Applied) -> Result<(), Error> {
     let rows: Vec<_> = passed
         .iter()
         .flat_map(|one| one.commit.starts.iter().zip(one.starts).map(|(start, id)| (start, id, one.commit.at)))
-        .map(|(start, id, at)| StartRow {
-            id,
-            workflow: &start.pin.workflow,
-            version: start.pin.version,
-            hash: &start.pin.hash,
-            key: &start.key,
-            step: &start.step,
-            state: &start.state,
-            due: start.due_at.millis(),
-            at: at.millis(),
-        })
         .collect();
-    if !rows.is_empty() && write(db, sql::START, json(&rows)).await? > 0 {
-        (written.wrote, written.runs) = (true, true);
+    let bind = |query: Binding, (start, id, at): &(&NewRun, &RunId, Timestamp)| {
+        query
+            .bind(id.0.as_str())
+            .bind(start.pin.workflow.as_str())
+            .bind(start.pin.version)
+            .bind(start.pin.hash.as_str())
+            .bind(start.key.as_str())
+            .bind(start.step.as_str())
+            .bind(start.state.as_str())
+            .bind(start.due_at.millis())
+            .bind(at.millis())
+            .bind(at.millis())
+    };
+    for (statement, rows) in sql::START.split(&rows) {
+        if rows.iter().fold(sqlx::query(statement), bind).execute(&mut *db).await?.rows_affected() > 0 {
+            (written.wrote, written.runs) = (true, true);
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 //! | `admission` | which commits may be written together |
 //! | `batch`, `checks` | a transaction's commits: first the checks, then a statement for each kind of write |
 //! | `upkeep` | leases, wake-ups, deliveries |
-//! | `sql`, `read` | the statements, and what their rows mean |
+//! | `sql`, `values`, `read` | the statements, what they are given, and what their rows mean |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
@@ -22,8 +22,10 @@ mod sql;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod values;
 mod writer;
 
+use std::cmp::Reverse;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,7 +41,7 @@ use super::rows::knows;
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
 };
-use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
+use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
 pub use open::{OpenError, OpenMode, daemon_lives};
 use sql::{OwnTable, OwnTables};
 use upkeep::{Answer, Upkeep};
@@ -166,13 +168,23 @@ fn at_most_one<T>(
     row.as_ref().map(read).transpose().map_err(unread)
 }
 
+/// The numbers of the runs that a filter lets through are found and put in order first, so that
+/// nothing but numbers is sorted.
 fn filtered(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(sql::RUNS);
+    query.push(" WHERE seq IN (SELECT seq FROM runs");
     let open = filter.open || filter.status.is_some_and(|status| !status.is_final());
-    query.push(if open { " INDEXED BY runs_open WHERE " } else { " WHERE " });
+    if filter.status == Some(Status::InDoubt) {
+        query.push(" INDEXED BY runs_in_doubt WHERE ");
+    } else if open {
+        query.push(" INDEXED BY runs_open WHERE ");
+    } else {
+        query.push(" WHERE ");
+    }
     query.push(if open { sql::OPEN } else { "true" });
     if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
+        // Not bound: an index over the runs of one status serves a query that names it only.
+        query.push(" AND status = '").push(status.as_str()).push("'");
     }
     for (column, value) in [("step", &filter.step), ("workflow", &filter.workflow), ("key", &filter.key)] {
         if let Some(value) = value {
@@ -191,6 +203,7 @@ fn filtered(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     if let Some(limit) = filter.limit {
         query.push(" LIMIT ").push_bind(limit);
     }
+    query.push(")");
     query
 }
 
@@ -238,7 +251,10 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        each(filtered(filter).build().fetch_all(&self.readers).await.map_err(unread)?, read::run)
+        let rows = filtered(filter).build().fetch_all(&self.readers).await.map_err(unread)?;
+        let mut runs = each(rows, read::run)?;
+        runs.sort_unstable_by_key(|run| Reverse(run.seq));
+        Ok(runs)
     }
 
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
@@ -246,7 +262,12 @@ impl Store for SqliteStore {
     }
 
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
-        each(sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers).await.map_err(unread)?, read::signal)
+        Ok(self.mailboxes(&[run]).await?.into_iter().map(|(_, signal)| signal).collect())
+    }
+
+    async fn mailboxes(&self, runs: &[i64]) -> Result<Vec<(i64, Signal)>, StoreError> {
+        let query = sqlx::query(sql::MAILBOXES).bind(batch::json(runs));
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, read::signal)
     }
 
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {

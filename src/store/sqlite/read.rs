@@ -32,8 +32,10 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
     })
 }
 
-pub(super) fn signal(row: &SqliteRow) -> Result<Signal, Error> {
-    Ok(Signal { number: row.try_get(0)?, name: row.try_get(1)?, payload: row.try_get(2)?, at: time(row, 3)? })
+/// The run and what is in its mailbox.
+pub(super) fn signal(row: &SqliteRow) -> Result<(i64, Signal), Error> {
+    let signal = Signal { number: row.try_get(1)?, name: row.try_get(2)?, payload: row.try_get(3)?, at: time(row, 4)? };
+    Ok((row.try_get(0)?, signal))
 }
 
 pub(super) fn history(row: &SqliteRow) -> Result<HistoryEntry, Error> {

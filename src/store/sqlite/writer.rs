@@ -19,7 +19,7 @@ use super::upkeep::{Answer, Upkeep};
 use crate::engine::store::{Change, Commit, CommitError, Committed, StoreError};
 
 /// The most requests in one transaction.
-const MOST: usize = 512;
+const MOST: usize = 1024;
 
 /// How often an idle daemon looks whether a tool has left something for it.
 const LOOK: Duration = Duration::from_millis(250);
