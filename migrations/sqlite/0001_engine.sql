@@ -5,7 +5,6 @@ PRAGMA application_id = 0x626f6e64;
 
 CREATE TABLE runs (
   seq        INTEGER PRIMARY KEY AUTOINCREMENT,
-  -- Made of workflow and key, so that it stands for the two of them.
   id         TEXT    NOT NULL UNIQUE,
   workflow   TEXT    NOT NULL,
   version    INTEGER NOT NULL,
@@ -23,7 +22,8 @@ CREATE TABLE runs (
   heard      INTEGER NOT NULL DEFAULT 0,
   error      TEXT,
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL
+  updated_at INTEGER NOT NULL,
+  UNIQUE (workflow, key)
 );
 
 -- Every step pays for each index in which its run moves: none of these has the step, but the one
@@ -35,7 +35,6 @@ CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX runs_owner ON runs (owner) WHERE owner IS NOT NULL;
 CREATE INDEX runs_open ON runs (workflow, version, hash) WHERE status NOT IN ('completed', 'failed', 'canceled');
 CREATE INDEX runs_waiting ON runs (workflow, step, due_at) WHERE status = 'waiting' AND owner IS NULL;
-CREATE INDEX runs_in_doubt ON runs (seq) WHERE status = 'in-doubt';
 
 CREATE TABLE history (
   run      INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,

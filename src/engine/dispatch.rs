@@ -156,12 +156,14 @@ impl Engine {
         Ok(mail)
     }
 
-    /// Takes up what a dead daemon left: its leases end now, and what is in doubt is looked up
-    /// now and not at its timer.
+    /// Takes up what a dead daemon left: where it is known to be dead its leases end now, and what
+    /// is in doubt is looked up now and not at its timer.
     async fn recover(&self) -> Result<(), StoreError> {
         let store = &self.parts.store;
         let now = self.parts.clock.now();
-        store.release_others(&self.parts.owner, now).await?;
+        if store.alone() {
+            store.release_others(&self.parts.owner, now).await?;
+        }
         let in_doubt = RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() };
         let in_doubt = store.runs(&in_doubt).await?;
         try_join_all(in_doubt.iter().map(|run| store.wake(run.seq, now))).await?;

@@ -8,8 +8,10 @@ use super::{Found, Invariant, Records};
 
 pub(super) fn check(records: &Records, found: &mut Found) {
     for run in &records.runs {
+        let mail = records.mail.get(&run.seq);
+        let asked = mail.is_some_and(|mail| mail.iter().any(|signal| signal.name.starts_with('@')));
         if run.status.is_final() {
-            found.unless(run.due_at.is_none(), Invariant::NothingForgotten, &named(run), || {
+            found.unless(run.due_at.is_none() || asked, Invariant::NothingForgotten, &named(run), || {
                 "it has ended, and is due".to_owned()
             });
             continue;
@@ -17,8 +19,6 @@ pub(super) fn check(records: &Records, found: &mut Found) {
         if run.due_at.is_some() {
             continue;
         }
-        let mail = records.mail.get(&run.seq);
-        let asked = mail.is_some_and(|mail| mail.iter().any(|signal| signal.name.starts_with('@')));
         let waits_for_a_person = run.status == Status::Paused && run.owner.is_none();
         found.unless(waits_for_a_person && !asked, Invariant::NothingForgotten, &named(run), || {
             let what = if asked { ", and an operator's request waits" } else { "" };

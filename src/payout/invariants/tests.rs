@@ -44,7 +44,7 @@ fn summary() -> OrderSummary {
 
 fn paid_debt(owed: u64, byte: u8) -> Debt {
     let record = HashRecord { sends: 1, judged_index: 7, paid: true, ..HashRecord::new(hash(byte), SLASHED_AT + 99) };
-    let proof = Proof { hash: hash_text(byte), preimage: hex::encode(preimage(byte)), fee_sats: 1 };
+    let proof = Proof { hash: hash_text(byte), preimage: hex::encode(preimage(byte)), fee_sats: Some(1) };
     Debt { hashes: vec![record], paid: Some(proof), ..Debt::of(owed) }
 }
 
@@ -272,7 +272,7 @@ fn rows_follow_runs() {
 fn no_end_without_evidence() {
     let b = bond_payout::NAME;
     breaks(Invariant::Evidence, "paid", |world| {
-        let other = Proof { hash: hash_text(1), preimage: hex::encode(preimage(9)), fee_sats: 1 };
+        let other = Proof { hash: hash_text(1), preimage: hex::encode(preimage(9)), fee_sats: Some(1) };
         world.owe(b, "paid", json!({ "paid": other }));
     });
     breaks(Invariant::Evidence, "paid", |world| drop(world.outside.paid.remove(&hash_text(1))));
