@@ -45,6 +45,8 @@ pub struct Setup {
     pub more_relays: usize,
     /// Whether all live by the machine's clock, as a daemon in a process of its own does.
     pub real_time: bool,
+    /// Whether calls to lnd can be made to go wrong.
+    pub faulty_lnd: bool,
     /// How far the clock is behind the machine's at first: real nodes go by the machine's, and a test that moves the
     /// clock by that much ends in their present.
     pub behind: Duration,
@@ -64,6 +66,7 @@ impl Default for Setup {
             more_trades: 0,
             more_relays: 0,
             real_time: false,
+            faulty_lnd: false,
             behind: Duration::ZERO,
         }
     }
@@ -231,7 +234,7 @@ impl<L: Side> World<L> {
     /// The settings as a file would have them.
     pub fn settings_text(&self) -> String {
         let Setup { share, max_retries, .. } = &self.setup;
-        let lnd = self.lnd.access();
+        let lnd = if self.setup.faulty_lnd { self.lnd.faulty_access() } else { self.lnd.access() };
         let relays: Vec<String> =
             std::iter::once(&self.relay).chain(&self.more_relays).map(|relay| format!("'{}'", relay.url())).collect();
         let mut sections = vec![
@@ -378,7 +381,15 @@ impl<L: Side> World<L> {
 
     /// Asks again after every change of the database until the answer is there.
     pub async fn until<T, F: Future<Output = Result<T, String>>>(&self, ask: impl Fn() -> F) -> T {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        self.until_within(PATIENCE, ask).await
+    }
+
+    /// As [`until`](Self::until), with another patience.
+    pub async fn until_within<T, F>(&self, patience: Duration, ask: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        let deadline = tokio::time::Instant::now() + patience;
         loop {
             match ask().await {
                 Ok(answer) => return answer,
