@@ -26,6 +26,10 @@ use super::side::{Fate, Side};
 /// How long anything may take on the machine's clock before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How far a clock that stands still is ahead of the machine's at first. Real nodes go by the machine's: what a daemon
+/// sends them may not have run out in the time that a test takes. Less than the daemon mistrusts.
+const AHEAD_SECS: i64 = 3_600;
+
 /// What differs from a sell order of 100,000 sats with two bonds of 1,000 and a share of 0.5.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -47,8 +51,8 @@ pub struct Setup {
     pub real_time: bool,
     /// Whether calls to lnd can be made to go wrong.
     pub faulty_lnd: bool,
-    /// How far the clock is behind the machine's at first: real nodes go by the machine's, and a test that moves the
-    /// clock by that much ends in their present.
+    /// How much earlier than usual the clock begins: a test that moves it by that much ends in the present of real nodes,
+    /// which go by the machine's.
     pub behind: Duration,
 }
 
@@ -129,8 +133,8 @@ impl<L: Side> World<L> {
         let log = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
-        let clock =
-            VirtualClock::starting_at(Timestamp::from_secs(SystemClock.now().secs() - setup.behind.as_secs() as i64));
+        let ahead = AHEAD_SECS - setup.behind.as_secs() as i64;
+        let clock = VirtualClock::starting_at(Timestamp::from_secs(SystemClock.now().secs() + ahead));
         let shared: Arc<dyn Clock> = if setup.real_time { Arc::new(SystemClock) } else { Arc::new(clock.clone()) };
         let relay = SandboxRelay::start(0, Limits::default()).await.unwrap();
         let mut more_relays = Vec::new();
