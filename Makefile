@@ -3,8 +3,9 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
+ROWS ?=
 
-.PHONY: help demo test contract check deny graphs needs
+.PHONY: help demo test bench contract check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -25,6 +26,9 @@ demo: needs ## Shows one slashed bond from the ruling to the payment, with a kil
 
 test: needs ## Runs all tests
 	@$(CARGO) test --locked
+
+bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency chooses parts, docs/performance.md explains them
+	@ROWS=$(ROWS) $(CARGO) bench --locked --quiet --bench engine
 
 contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenarios; with LND_BIN=DIR (lnd, btcd, btcctl) on real nodes too
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \

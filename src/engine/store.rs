@@ -120,8 +120,9 @@ pub struct NewRun {
     pub due_at: Timestamp,
 }
 
-/// A signal to be put into a run's mailbox. Nothing happens when the run is unknown or final, or
-/// has had a signal with that dedup key.
+/// A signal to be put into a run's mailbox. Nothing happens when the run is unknown, or has had a
+/// signal with that dedup key. A final run hears an operator's request (`@…`) only, and is due for
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSignal {
     /// The run.
@@ -335,12 +336,43 @@ pub struct RunFilter {
     pub workflow: Option<String>,
     /// Only those whose id or key begins so.
     pub prefix: Option<String>,
-    /// Only those with this key.
-    pub key: Option<String>,
+    /// Only those with one of these keys.
+    pub keys: Option<Vec<String>>,
     /// Only those started at this time or later.
     pub since: Option<Timestamp>,
+    /// Only open ones that don't get on: paused, with an error, or due since before this time
+    /// without anybody at work on them.
+    pub stuck: Option<Timestamp>,
     /// Newest first, at most so many; none: all.
     pub limit: Option<u32>,
+}
+
+/// Runs that are alike, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The workflow.
+    pub workflow: String,
+    /// What they are doing.
+    pub status: Status,
+    /// The step or end.
+    pub step: String,
+    /// How many there are.
+    pub runs: u64,
+    /// When the first of them was started.
+    pub oldest: Timestamp,
+}
+
+/// Which rows of a table to read, in the order of their keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// What the keys begin with.
+    pub prefix: String,
+    /// The key after which to go on; none: from the beginning.
+    pub after: Option<String>,
+    /// The greatest key comes first.
+    pub descending: bool,
+    /// At most so many.
+    pub limit: u32,
 }
 
 /// What a store tells after a commit, so that nobody has to ask again and again.
@@ -380,6 +412,9 @@ pub trait Store: Send + Sync + 'static {
     /// The runs that a filter lets through, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
 
+    /// All runs counted, or the open ones alone, ordered by workflow, status's name and step.
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError>;
+
     /// The definitions that open runs are pinned to.
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError>;
 
@@ -394,6 +429,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// The rows of a workflow's table whose `column` has that value, by key.
     async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError>;
+
+    /// Rows of a workflow's table in the order of their keys.
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError>;
+
+    /// The sum of a column over the rows that have all these values; a row without a value in it
+    /// adds nothing.
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError>;
 
     /// The row of a workflow's table with the greatest value in `column`; rows without one don't
     /// count.

@@ -9,8 +9,8 @@ use bondflow::payout::tables::TABLES;
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 
 use crate::Shared;
+use crate::desk::DaemonPlace;
 use crate::failure::Failure;
-use bondflow::store::wake::socket_beside;
 
 /// How the database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// Its name without secrets.
     pub name: String,
-    /// Where its daemon can be woken.
-    pub socket: Option<PathBuf>,
+    /// Where its daemon is to be found.
+    pub daemon: Option<DaemonPlace>,
     /// The claim window in days, where the settings were read.
     pub window_days: Option<u32>,
 }
@@ -37,15 +37,24 @@ pub struct Opened {
 pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
     let (url, window_days) = located(shared)?;
     let name = format!("{url:?}");
-    let Some(file) = url.file() else {
-        return Err(Failure::Error(format!("{name}: this build keeps its data in SQLite only, give sqlite://FILE")));
-    };
+    let file = file_of(&url)?;
     let mode = match access {
         Access::Beside => OpenMode::Tool,
         Access::Exclusive => OpenMode::Daemon,
     };
     let store = SqliteStore::open(&file, TABLES, mode).await.map_err(|error| Failure::Error(error.to_string()))?;
-    Ok(Opened { store: Arc::new(store), name, socket: Some(socket_beside(&file)), window_days })
+    Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::beside(&file)), window_days })
+}
+
+/// The file of the database that the settings or the command line name.
+pub fn file(shared: &Shared) -> Result<PathBuf, Failure> {
+    file_of(&located(shared)?.0)
+}
+
+fn file_of(url: &DatabaseUrl) -> Result<PathBuf, Failure> {
+    url.file().ok_or_else(|| {
+        Failure::Error(format!("{url:?}: this build keeps its data in SQLite only, give --database sqlite://FILE"))
+    })
 }
 
 /// The database's address. With `--database` the settings are only asked for what they add.
@@ -56,6 +65,6 @@ fn located(shared: &Shared) -> Result<(DatabaseUrl, Option<u32>), Failure> {
             Ok((url.clone(), settings.ok().map(|settings| settings.anti_abuse_bond.payout_claim_window_days)))
         }
         (None, Ok(settings)) => Ok((settings.database.url, Some(settings.anti_abuse_bond.payout_claim_window_days))),
-        (None, Err(error)) => Err(Failure::Error(format!("{error} (or give --database sqlite://FILE)"))),
+        (None, Err(error)) => Err(Failure::Error(format!("{error}: give --config FILE, or --database sqlite://FILE"))),
     }
 }

@@ -19,7 +19,8 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError,
+    Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 
@@ -205,6 +206,10 @@ impl Store for MemoryStore {
         self.read(|tables| tables.runs(filter))
     }
 
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
+        self.read(|tables| tables.tally(open))
+    }
+
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
         self.read(Tables::pins)
     }
@@ -223,6 +228,14 @@ impl Store for MemoryStore {
 
     async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError> {
         self.read(|tables| tables.rows(table, column, value))?
+    }
+
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
+        self.read(|tables| tables.page(table, page))?
+    }
+
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError> {
+        self.read(|tables| tables.sum(table, column, matching))?
     }
 
     async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {

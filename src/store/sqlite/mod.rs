@@ -7,18 +7,22 @@
 //! | `admission` | which commits may be written together |
 //! | `batch`, `checks` | a transaction's commits: first the checks, then a statement for each kind of write |
 //! | `upkeep` | leases, wake-ups, deliveries |
-//! | `sql`, `read` | the statements, and what their rows mean |
+//! | `survey`, `backup` | a look at a file, and a copy of it, beside whoever works on it |
+//! | `sql`, `filter`, `read` | the statements, and what their rows mean |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
 
 mod admission;
+mod backup;
 mod batch;
 mod checks;
 mod failure;
+mod filter;
 mod open;
 mod read;
 mod sql;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -32,16 +36,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use sqlx::{Error, QueryBuilder, Sqlite, SqlitePool};
+use sqlx::{Error, Row as _, SqlitePool};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::rows::knows;
+use super::rows::{fits, knows};
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError,
+    Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
+pub use backup::{BackupError, Copy, backup};
 pub use open::{OpenError, OpenMode, daemon_lives};
 use sql::{OwnTable, OwnTables};
+pub use survey::{Survey, inspect, survey};
 use upkeep::{Answer, Upkeep};
 use writer::{Asked, Counters, Request, Writer};
 
@@ -166,34 +173,6 @@ fn at_most_one<T>(
     row.as_ref().map(read).transpose().map_err(unread)
 }
 
-fn filtered(filter: &RunFilter) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new(sql::RUNS);
-    let open = filter.open || filter.status.is_some_and(|status| !status.is_final());
-    query.push(if open { " INDEXED BY runs_open WHERE " } else { " WHERE " });
-    query.push(if open { sql::OPEN } else { "true" });
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    for (column, value) in [("step", &filter.step), ("workflow", &filter.workflow), ("key", &filter.key)] {
-        if let Some(value) = value {
-            query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
-        }
-    }
-    if let Some(prefix) = &filter.prefix {
-        let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
-        query.push(" AND (substr(id, 1, ").push_bind(length).push(") = ").push_bind(prefix.clone());
-        query.push(" OR substr(key, 1, ").push_bind(length).push(") = ").push_bind(prefix.clone()).push(")");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND created_at >= ").push_bind(since.millis());
-    }
-    query.push(" ORDER BY seq DESC");
-    if let Some(limit) = filter.limit {
-        query.push(" LIMIT ").push_bind(limit);
-    }
-    query
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
@@ -238,7 +217,12 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        each(filtered(filter).build().fetch_all(&self.readers).await.map_err(unread)?, read::run)
+        each(filter::runs(filter).build().fetch_all(&self.readers).await.map_err(unread)?, read::run)
+    }
+
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
+        let query = sqlx::query(if open { sql::TALLY_OPEN } else { sql::TALLY });
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, read::tally)
     }
 
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
@@ -270,6 +254,29 @@ impl Store for SqliteStore {
             query = read::bind(query, value);
         }
         each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| read::own(own.table, row))
+    }
+
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
+        let own = self.own(table)?;
+        let query = sqlx::query(own.page(page)).bind(&page.prefix).bind(filter::beyond(&page.prefix)).bind(page.limit);
+        let query = match &page.after {
+            Some(after) => query.bind(after),
+            None => query,
+        };
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| read::own(own.table, row))
+    }
+
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError> {
+        let own = self.own(table)?;
+        if !knows(own.table, column) {
+            return Err(StoreError(format!("{table} has no column {column}")));
+        }
+        fits(own.table, matching).map_err(|refusal| StoreError(refusal.to_string()))?;
+        let mut query = sqlx::query(own.sum(column, matching));
+        for value in matching.values().filter(|value| !value.is_null()) {
+            query = read::bind(query, value);
+        }
+        query.fetch_one(&self.readers).await.and_then(|row| row.try_get(0)).map_err(unread)
     }
 
     async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {

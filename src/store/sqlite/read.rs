@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Error, Row as _, Sqlite, TypeInfo, ValueRef};
 
 use super::sql;
-use crate::engine::store::{OutboxEntry, OutboxMessage, OutboxState, Row, Table};
+use crate::engine::store::{OutboxEntry, OutboxMessage, OutboxState, Row, Table, Tally};
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
 
 /// In the order of `run_columns`.
@@ -72,6 +72,16 @@ pub(super) fn outbox(row: &SqliteRow) -> Result<OutboxEntry, Error> {
 pub(super) fn pin(row: &SqliteRow) -> Result<(Pin, u64), Error> {
     let pin = Pin { workflow: row.try_get(0)?, version: row.try_get(1)?, hash: row.try_get(2)? };
     Ok((pin, row.try_get(3)?))
+}
+
+pub(super) fn tally(row: &SqliteRow) -> Result<Tally, Error> {
+    Ok(Tally {
+        workflow: row.try_get(0)?,
+        status: status(row, 1)?,
+        step: row.try_get(2)?,
+        runs: row.try_get(3)?,
+        oldest: time(row, 4)?,
+    })
 }
 
 /// A row of one of the workflow's own tables, each value as it is kept.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use crate::engine::store::{Row, Table};
+use crate::engine::store::{Page, Row, Table};
 
 /// The statuses of a run that has ended. `runs_open` is an index over all other runs, which
 /// SQLite uses where a query has this very condition.
@@ -74,8 +74,12 @@ pub(super) const STEP_ON: &str = step!("");
 pub(super) const STEP_OFF: &str = step!(
     "
   owner      = CASE WHEN new.value ->> '$.keep' THEN runs.owner END,
-  due_at     = CASE WHEN new.value ->> '$.ends' THEN NULL
-                    WHEN runs.signals > new.value ->> '$.known' THEN new.value ->> '$.at'
+  due_at     = CASE WHEN runs.signals > new.value ->> '$.known'
+                         AND (NOT new.value ->> '$.ends' OR EXISTS (
+                           SELECT 1 FROM signals WHERE run = runs.seq AND number > new.value ->> '$.known'
+                                                   AND substr(name, 1, 1) = '@'))
+                    THEN new.value ->> '$.at'
+                    WHEN new.value ->> '$.ends' THEN NULL
                     ELSE new.value ->> '$.due' END,"
 );
 
@@ -117,9 +121,9 @@ INSERT INTO signals (run, number, name, payload, dedup, at)
 SELECT runs.seq, runs.signals + row_number() OVER (PARTITION BY runs.seq ORDER BY new.key),
        new.value ->> '$.name', new.value ->> '$.payload', new.value ->> '$.dedup', new.value ->> '$.at'
 FROM jsonb_each(?1) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
-WHERE runs.",
+WHERE (runs.",
     open!(),
-    "
+    " OR substr(new.value ->> '$.name', 1, 1) = '@')
   AND NOT EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND dedup = new.value ->> '$.dedup')
 RETURNING run, name, at"
 );
@@ -171,7 +175,8 @@ pub(super) const RELEASE: &str = concat!(
     "
 UPDATE runs SET owner = NULL, due_at = CASE WHEN ",
     open!(),
-    " THEN ?2 END
+    " OR EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND taken IS NULL AND substr(name, 1, 1) = '@')
+  THEN ?2 END
 WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_owner WHERE owner IS NOT NULL AND owner <> ?1)"
 );
 pub(super) const WAKE: &str = concat!(
@@ -188,6 +193,38 @@ WHERE outbox.seq = new.value ->> 0 AND outbox.state = 'pending'";
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
+/// The runs whose ids or keys lie between two texts. There are few workflows, each found by one
+/// step through the index from the one before.
+macro_rules! workflows {
+    () => {
+        "WITH RECURSIVE workflows (name) AS (
+  SELECT min(workflow) FROM runs
+  UNION ALL SELECT (SELECT min(workflow) FROM runs WHERE workflow > workflows.name) FROM workflows WHERE name IS NOT NULL)
+"
+    };
+}
+/// Of the beginning of an id or key, and a text beyond all that begin so.
+pub(super) const BEGIN_SO: [&str; 4] = [
+    concat!(workflows!(), "SELECT seq FROM runs WHERE id >= "),
+    " AND id < ",
+    " UNION SELECT runs.seq FROM workflows CROSS JOIN runs ON runs.workflow = workflows.name AND runs.key >= ",
+    " AND runs.key < ",
+];
+/// Of a list of keys.
+pub(super) const OF_KEYS: &str = concat!(
+    workflows!(),
+    "SELECT runs.seq FROM workflows CROSS JOIN runs ON runs.workflow = workflows.name AND runs.key IN (SELECT value FROM \
+     json_each("
+);
+/// The open runs that an index of their own holds; what a query says must be written just so.
+pub(super) const TROUBLED: &str = concat!(open!(), " AND (error IS NOT NULL OR status IN ('paused', 'in-doubt'))");
+
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const TALLY_OPEN: &str = concat!(
+    "SELECT workflow, status, step, count(*), min(created_at) FROM runs INDEXED BY runs_open WHERE ",
+    open!(),
+    " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
+);
 pub(super) const PINS: &str = concat!(
     "SELECT workflow, version, hash, count(*) FROM runs INDEXED BY runs_open WHERE ",
     open!(),
@@ -258,6 +295,25 @@ impl OwnTable {
         fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{column}\" {is} ORDER BY \"{key}\""))
     }
 
+    /// Rows by key: from the first text (which they reach), before the second, beyond the third.
+    pub(super) fn page(&self, page: &Page) -> SqlStr {
+        let Table { name, key, .. } = self.table;
+        let (beyond, order) = if page.descending { ("<", "DESC") } else { (">", "ASC") };
+        let after = if page.after.is_some() { format!(" AND \"{key}\" {beyond} ?4") } else { String::new() };
+        let list = columns(self.table);
+        fixed(format!(
+            "SELECT {list} FROM \"{name}\" WHERE \"{key}\" >= ?1 AND \"{key}\" < ?2{after} \
+             ORDER BY \"{key}\" {order} LIMIT ?3"
+        ))
+    }
+
+    /// The sum of a column over the rows with these values, which are bound in their order.
+    pub(super) fn sum(&self, column: &str, matching: &Row) -> SqlStr {
+        let mut sql = format!("SELECT coalesce(sum(\"{column}\"), 0) FROM \"{}\" WHERE true", self.table.name);
+        matched(&mut sql, matching);
+        fixed(sql)
+    }
+
     /// The row with the greatest value in a column.
     pub(super) fn newest(&self, column: &str) -> SqlStr {
         let list = columns(self.table);
@@ -271,16 +327,22 @@ impl OwnTable {
     /// are not null are bound in their order, then `at_least`'s.
     pub(super) fn count(&self, matching: &Row, at_least: Option<&str>) -> SqlStr {
         let mut sql = format!("SELECT count(*) FROM (SELECT 1 FROM \"{}\" WHERE true", self.table.name);
-        for (column, value) in matching {
-            let is = if value.is_null() { "IS NULL" } else { "= ?" };
-            // Writing to a string can't fail.
-            let _ = write!(sql, " AND \"{column}\" {is}");
-        }
+        matched(&mut sql, matching);
         if let Some(column) = at_least {
+            // Writing to a string can't fail.
             let _ = write!(sql, " AND \"{column}\" >= ?");
         }
         sql.push_str(" LIMIT ?)");
         fixed(sql)
+    }
+}
+
+/// The conditions that a row has these values; those that are not null are to be bound in their order.
+fn matched(sql: &mut String, matching: &Row) {
+    for (column, value) in matching {
+        let is = if value.is_null() { "IS NULL" } else { "= ?" };
+        // Writing to a string can't fail.
+        let _ = write!(sql, " AND \"{column}\" {is}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bondflow::engine::store::{Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, RunFilter};
+use bondflow::engine::store::{Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, Page, Row, RunFilter};
 use bondflow::engine::{Run, RunId, Store, Timestamp};
 use bondflow::store::memory::Dump;
 use serde::Serialize;
@@ -36,11 +36,14 @@ pub enum Operation {
     NextDue,
     Run(RunId),
     Runs(RunFilter),
+    Tally(bool),
     Pins,
     Mailbox(RunId),
     History(RunId),
     Row(&'static str, String),
     Rows(&'static str, &'static str, Value),
+    Page(&'static str, Page),
+    Sum(&'static str, &'static str, Row),
     /// The greatest value of a column of a table; which row has it is open when several do.
     Newest(&'static str, &'static str),
     Holds(Guard),
@@ -92,6 +95,7 @@ impl Operation {
             Self::NextDue => json!(store.next_due().await.unwrap()),
             Self::Run(id) => runs(store.run(&id).await.unwrap().into_iter().collect()),
             Self::Runs(filter) => runs(store.runs(&filter).await.unwrap()),
+            Self::Tally(open) => json!(store.tally(open).await.unwrap()),
             Self::Pins => {
                 let mut pins = store.pins().await.unwrap();
                 pins.sort();
@@ -101,6 +105,8 @@ impl Operation {
             Self::History(run) => json!(store.history(number(&run)).await.unwrap()),
             Self::Row(table, key) => json!(store.row(table, &key).await.unwrap()),
             Self::Rows(table, column, value) => json!(store.rows(table, column, &value).await.unwrap()),
+            Self::Page(table, page) => json!(store.page(table, &page).await.unwrap()),
+            Self::Sum(table, column, matching) => json!(store.sum(table, column, &matching).await.unwrap()),
             Self::Newest(table, column) => {
                 json!(store.newest(table, column).await.unwrap().map(|row| row[column].clone()))
             }
