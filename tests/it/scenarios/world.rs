@@ -134,7 +134,8 @@ impl<L: Side> World<L> {
         let _ = tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
         let ahead = AHEAD_SECS - setup.behind.as_secs() as i64;
-        let clock = VirtualClock::starting_at(Timestamp::from_secs(SystemClock.now().secs() + ahead));
+        let start = || Timestamp::from_secs(SystemClock.now().secs() + ahead);
+        let clock = VirtualClock::starting_at(start());
         let shared: Arc<dyn Clock> = if setup.real_time { Arc::new(SystemClock) } else { Arc::new(clock.clone()) };
         let relay = SandboxRelay::start(0, Limits::default()).await.unwrap();
         let mut more_relays = Vec::new();
@@ -142,6 +143,8 @@ impl<L: Side> World<L> {
             more_relays.push(SandboxRelay::start(0, Limits::default()).await.unwrap());
         }
         let lnd = L::open(&folder.path().join("lnd"), Arc::clone(&shared)).await;
+        // There is one set of real nodes: it may have taken a while until it was this test's turn.
+        clock.set(start());
         let node = Keys::generate();
         let connect = async |keys: Keys| {
             let relays: Vec<String> = std::iter::once(&relay).chain(&more_relays).map(SandboxRelay::url).collect();
