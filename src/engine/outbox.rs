@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::clock::{Clock, Timestamp};
+use super::part::{Part, PartTerm};
 use super::retry::RetryPolicy;
 use super::step::Draft;
 use super::store::{Change, Delivery, OutboxEntry, OutboxMessage, OutboxState, RowWrite, Store, StoreError};
@@ -60,12 +61,17 @@ const AGAIN: RetryPolicy = RetryPolicy { first_ms: 500, factor: 2, cap_ms: 30_00
 const READ_AT_ONCE: u32 = 256;
 
 /// Offers pending messages until they are acknowledged. Clones are the same courier.
+///
+/// Of several daemons on one database one offers at a time, under a lease; where it stops in the
+/// middle, the next one offers again what was not acknowledged.
 #[derive(Clone)]
 pub struct Courier {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     publisher: Arc<dyn Publisher>,
     hurry: Arc<Notify>,
+    owner: String,
+    lease: Duration,
 }
 
 impl Courier {
@@ -77,7 +83,13 @@ impl Courier {
         publisher: Arc<dyn Publisher>,
         hurry: Arc<Notify>,
     ) -> Self {
-        Self { store, clock, publisher, hurry }
+        Self { store, clock, publisher, hurry, owner: String::new(), lease: Duration::from_secs(15) }
+    }
+
+    /// What this daemon is called among the others, by a name never used before, and how long its
+    /// lease on the outbox holds without being prolonged.
+    pub fn named(self, owner: String, lease: Duration) -> Self {
+        Self { owner, lease, ..self }
     }
 
     /// Works until `stop` turns true or its sender is gone, then lets the offers under way come to
@@ -87,6 +99,7 @@ impl Courier {
     /// When the database can't be read.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
         let mut changes = self.store.changes();
+        let mut part = Part::new("outbox", self.owner.clone(), self.lease);
         let mut offers: JoinSet<String> = JoinSet::new();
         let mut hurried = false;
         // Lanes under way, with the messages that were read for each. A lane is read again only
@@ -95,6 +108,17 @@ impl Courier {
         let ended = loop {
             if *stop.borrow() {
                 break Ok(());
+            }
+            match part.is_mine(self.store.as_ref(), self.clock.as_ref()).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let again = part.ask_at().unwrap_or_default();
+                    tokio::select! {
+                        () = self.clock.sleep_until(again) => continue,
+                        () = stopped(&mut stop) => break Ok(()),
+                    }
+                }
+                Err(error) => break Err(error),
             }
             let now = self.clock.now();
             let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
@@ -110,9 +134,9 @@ impl Courier {
             }
             for (lane, entries) in lanes {
                 busy.insert(lane.clone(), u32::try_from(entries.len()).unwrap_or(u32::MAX));
-                let (courier, mut stop) = (self.clone(), stop.clone());
+                let (courier, term, mut stop) = (self.clone(), part.term(), stop.clone());
                 offers.spawn(async move {
-                    courier.offer_lane(entries, &mut stop).await;
+                    courier.offer_lane(entries, &term, &mut stop).await;
                     lane
                 });
             }
@@ -122,7 +146,7 @@ impl Courier {
                 Err(error) => break Err(error),
             };
             let timer = async {
-                match next {
+                match next.into_iter().chain(part.ask_at()).min() {
                     Some(at) => self.clock.sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -145,9 +169,9 @@ impl Courier {
 
     /// Offers one lane's messages one after the other, so that a reply is seen before the notices
     /// that follow from it.
-    async fn offer_lane(&self, lane: Vec<OutboxEntry>, stop: &mut watch::Receiver<bool>) {
+    async fn offer_lane(&self, lane: Vec<OutboxEntry>, term: &PartTerm, stop: &mut watch::Receiver<bool>) {
         for entry in lane {
-            if *stop.borrow() {
+            if *stop.borrow() || !term.lasts(self.clock.now()) {
                 return;
             }
             let delivery = offer_one(self.clock.as_ref(), self.publisher.as_ref(), &entry).await;

@@ -400,6 +400,15 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the leases of owners that are known to be dead: all but `owner`'s.
     async fn release_others(&self, owner: &str, now: Timestamp) -> Result<u64, StoreError>;
 
+    /// Whether no other daemon can be at work on the database: then whoever else had a lease on
+    /// something is dead.
+    fn alone(&self) -> bool;
+
+    /// Takes or prolongs, until `until`, the lease on a part that one daemon plays at a time, unless
+    /// another one has it at `now`; says whether `owner` has it. A daemon that is alone has all of
+    /// them.
+    async fn hold(&self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+
     /// When the next run is due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
@@ -467,4 +476,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells of changes from now on.
     fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Writes what was asked for, and lets go of the database. Later calls fail.
+    async fn close(&self);
 }

@@ -4,10 +4,12 @@
 
 mod architecture;
 mod cli;
+mod cluster;
 mod conformance;
 mod contract;
 mod demo;
 mod differential;
 mod engine;
+mod failover;
 mod graphs;
 mod scenarios;

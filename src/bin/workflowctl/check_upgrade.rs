@@ -1,5 +1,6 @@
 //! `check-upgrade`
 
+use bondflow::store::postgres::PostgresStore;
 use bondflow::store::sqlite::survey;
 use clap::Args;
 use serde_json::json;
@@ -22,8 +23,17 @@ pub struct CheckUpgrade {}
 impl CheckUpgrade {
     /// Looks.
     pub async fn run(self, mut shared: Shared) -> Result<(), Failure> {
-        let file = open::file(&shared)?;
-        let found = survey(&file).await.map_err(|error| Failure::Error(error.to_string()))?;
+        let url = open::address(&shared)?;
+        let (name, found) = match url.file() {
+            Some(file) => {
+                let found = survey(&file).await.map_err(|error| Failure::Error(error.to_string()))?;
+                (file.display().to_string(), found)
+            }
+            None => {
+                let found = PostgresStore::survey(url.expose()).await;
+                (format!("{url:?}"), found.map_err(|error| Failure::Error(error.to_string()))?)
+            }
+        };
         let missing: Vec<String> = found
             .pins
             .iter()
@@ -46,7 +56,7 @@ impl CheckUpgrade {
         } else {
             format!("this build lacks definitions that open runs follow:\n  {}", missing.join("\n  "))
         };
-        shared.output.text(&file.display().to_string(), &format!("{schema}\n{runs}"), &json)?;
+        shared.output.text(&name, &format!("{schema}\n{runs}"), &json)?;
         if missing.is_empty() {
             return Ok(());
         }

@@ -19,6 +19,7 @@ mod history;
 mod import;
 mod list;
 mod man;
+mod migrate_store;
 mod open;
 mod order;
 mod outbox;
@@ -107,6 +108,8 @@ enum Command {
     CheckUpgrade(check_upgrade::CheckUpgrade),
     /// Takes the open debts of a mostrod database over, once.
     Import(import::Import),
+    /// Moves a whole installation from SQLite to PostgreSQL.
+    MigrateStore(migrate_store::MigrateStore),
     /// Writes the completions of a shell.
     Completions(completions::Completions),
     /// Writes the man pages.
@@ -123,11 +126,17 @@ impl Command {
         }
         match self {
             Self::Import(import) => import.run(cli).await,
+            Self::MigrateStore(moving) => moving.run(cli).await,
             Self::Backup(backup) => backup.run(cli).await,
             Self::CheckUpgrade(check) => check.run(cli).await,
             Self::Completions(completions) => completions.run(),
             Self::Man(man) => man.run(),
-            command => command.on(&mut Desk::open(cli).await?).await,
+            command => {
+                let mut desk = Desk::open(cli).await?;
+                let done = command.on(&mut desk).await;
+                desk.store.close().await;
+                done
+            }
         }
     }
 
@@ -148,9 +157,12 @@ impl Command {
             Self::Audit(audit) => audit.run(desk).await,
             Self::Stats(stats) => stats.run(desk).await,
             Self::Export(export) => export.run(desk).await,
-            Self::Import(_) | Self::Backup(_) | Self::CheckUpgrade(_) | Self::Completions(_) | Self::Man(_) => {
-                Err(Failure::Usage("this command opens the database itself, if any".to_owned()))
-            }
+            Self::Import(_)
+            | Self::MigrateStore(_)
+            | Self::Backup(_)
+            | Self::CheckUpgrade(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Err(Failure::Usage("this command opens the database itself, if any".to_owned())),
         }
     }
 }

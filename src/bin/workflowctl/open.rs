@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bondflow::config::{DatabaseUrl, Settings, variables};
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
+use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 
 use crate::Shared;
@@ -37,13 +38,27 @@ pub struct Opened {
 pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
     let (url, window_days) = located(shared)?;
     let name = format!("{url:?}");
-    let file = file_of(&url)?;
+    let Some(file) = url.file() else {
+        let mode = match access {
+            Access::Beside => postgres::OpenMode::Tool,
+            Access::Exclusive => postgres::OpenMode::Daemon,
+        };
+        let store = PostgresStore::open(url.expose(), TABLES, mode, Reckoning::Database).await;
+        let store = store.map_err(|error| Failure::Error(error.to_string()))?;
+        // What is written there wakes the daemons by itself.
+        return Ok(Opened { store: Arc::new(store), name, daemon: None, window_days });
+    };
     let mode = match access {
         Access::Beside => OpenMode::Tool,
         Access::Exclusive => OpenMode::Daemon,
     };
     let store = SqliteStore::open(&file, TABLES, mode).await.map_err(|error| Failure::Error(error.to_string()))?;
     Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::beside(&file)), window_days })
+}
+
+/// The address of the database that the settings or the command line name.
+pub fn address(shared: &Shared) -> Result<DatabaseUrl, Failure> {
+    Ok(located(shared)?.0)
 }
 
 /// The file of the database that the settings or the command line name.
@@ -53,7 +68,7 @@ pub fn file(shared: &Shared) -> Result<PathBuf, Failure> {
 
 fn file_of(url: &DatabaseUrl) -> Result<PathBuf, Failure> {
     url.file().ok_or_else(|| {
-        Failure::Error(format!("{url:?}: this build keeps its data in SQLite only, give --database sqlite://FILE"))
+        Failure::Error(format!("{url:?}: this command is for a SQLite file, the server has its own means (pg_dump): give --database sqlite://FILE"))
     })
 }
 

@@ -36,6 +36,8 @@ const CHANGES_KEPT: usize = 256;
 #[derive(Debug)]
 struct Data {
     tables: Mutex<Tables>,
+    /// Several daemons may be at work on it at the same time.
+    shared: bool,
     changes: broadcast::Sender<Change>,
 }
 
@@ -60,10 +62,17 @@ impl Snapshot {
 impl MemoryStore {
     /// An empty database with the engine's tables and these of the workflow.
     pub fn new(tables: &'static [Table]) -> Self {
-        Self::on(Arc::new(Data {
-            tables: Mutex::new(Tables::new(tables)),
-            changes: broadcast::Sender::new(CHANGES_KEPT),
-        }))
+        Self::empty(tables, false)
+    }
+
+    /// The same for several daemons at a time, each with its own [`reopen`](Self::reopen)ed view.
+    pub fn shared(tables: &'static [Table]) -> Self {
+        Self::empty(tables, true)
+    }
+
+    fn empty(tables: &'static [Table], shared: bool) -> Self {
+        let changes = broadcast::Sender::new(CHANGES_KEPT);
+        Self::on(Arc::new(Data { tables: Mutex::new(Tables::new(tables)), shared, changes }))
     }
 
     fn on(data: Arc<Data>) -> Self {
@@ -187,6 +196,15 @@ impl Store for MemoryStore {
         self.write(Call::ReleaseOthers, |tables| Ok(tables.release_others(owner, now)))
     }
 
+    fn alone(&self) -> bool {
+        !self.data.shared
+    }
+
+    async fn hold(&self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        let alone = self.alone();
+        self.write(Call::Hold, |tables| Ok(alone || tables.hold(part, owner, now, until)))
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(Tables::next_due)
     }
@@ -280,6 +298,10 @@ impl Store for MemoryStore {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.data.changes.subscribe()
+    }
+
+    async fn close(&self) {
+        self.crash();
     }
 }
 

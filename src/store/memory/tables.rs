@@ -28,6 +28,8 @@ pub(super) struct Tables {
     pub(super) signals: BTreeMap<(i64, i64), StoredSignal>,
     pub(super) outbox: BTreeMap<i64, OutboxEntry>,
     pub(super) inbox: BTreeMap<String, Timestamp>,
+    /// Who plays which part, and until when.
+    pub(super) owners: BTreeMap<String, (String, Timestamp)>,
     pub(super) own: BTreeMap<&'static str, OwnTable>,
 }
 
@@ -44,6 +46,7 @@ impl Tables {
             signals: BTreeMap::new(),
             outbox: BTreeMap::new(),
             inbox: BTreeMap::new(),
+            owners: BTreeMap::new(),
             own: own.iter().map(|table| (table.name, (*table, BTreeMap::new()))).collect(),
         }
     }
@@ -262,6 +265,15 @@ impl Tables {
             }
         }
         released
+    }
+
+    /// Leases a part; see the port.
+    pub(super) fn hold(&mut self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> bool {
+        let free = self.owners.get(part).is_none_or(|(other, end)| other == owner || *end <= now);
+        if free {
+            self.owners.insert(part.to_owned(), (owner.to_owned(), until));
+        }
+        free
     }
 
     /// Makes a run due; see the port.

@@ -3,15 +3,11 @@
 
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::batch::json;
 use super::sql;
 use crate::engine::Status;
 use crate::engine::store::RunFilter;
-
-/// A text that is greater than all that begin with `prefix`: no text has a greater character.
-pub(super) fn beyond(prefix: &str) -> String {
-    format!("{prefix}{}", char::MAX)
-}
+use crate::store::group::json;
+use crate::store::own::beyond;
 
 /// The runs that a filter lets through, newest first.
 pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {

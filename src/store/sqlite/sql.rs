@@ -3,33 +3,11 @@
 //! Lists of objects are read by `jsonb_each`, which does not make text of each object again
 //! wherever one of its fields is read (SQLite 3.51; the one that sqlx brings along is).
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use sqlx::SqlStr;
 
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
-
-use crate::engine::store::{Page, Row, Table};
-
-/// The statuses of a run that has ended. `runs_open` is an index over all other runs, which
-/// SQLite uses where a query has this very condition.
-macro_rules! open {
-    () => {
-        "status NOT IN ('completed', 'failed', 'canceled')"
-    };
-}
-
-macro_rules! run_columns {
-    () => {
-        "seq, id, workflow, version, hash, key, status, step, attempt, state, revision, token, owner, due_at, \
-         signals, heard, error, created_at, updated_at"
-    };
-}
-
-macro_rules! outbox_columns {
-    () => {
-        "seq, id, lane, topic, slot, body, expires_at, state, attempts, due_at, created_at"
-    };
-}
+use crate::engine::store::Table;
+use crate::store::columns::{open, outbox_columns, run_columns};
+use crate::store::own::{columns, fixed, names};
 
 pub(super) const OPEN: &str = open!();
 
@@ -246,30 +224,15 @@ pub(super) const OUTBOX_TOPIC: &str =
     concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE topic = ?1 ORDER BY seq DESC LIMIT 1");
 
 /// The statements for one of the workflow's own tables, made when the store is opened.
-pub(super) struct OwnTable {
-    pub(super) table: Table,
+pub(super) struct Statements {
     /// The rows whose keys are in a list.
     pub(super) read: SqlStr,
     /// Writes whole rows, over those that are there.
     pub(super) write: SqlStr,
 }
 
-/// The workflow's own tables by name. Nothing but the names that the program itself gives them
-/// gets into their statements; all values are bound.
-pub(super) struct OwnTables(HashMap<&'static str, OwnTable>);
-
-impl OwnTables {
-    pub(super) fn new(tables: &'static [Table]) -> Self {
-        Self(tables.iter().map(|table| (table.name, OwnTable::new(*table))).collect())
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&OwnTable> {
-        self.0.get(name)
-    }
-}
-
-impl OwnTable {
-    fn new(table: Table) -> Self {
+impl Statements {
+    pub(super) fn new(table: Table) -> Self {
         let Table { name, key, .. } = table;
         let list = columns(table);
         let values: Vec<_> = names(table).map(|column| format!("value ->> '$.\"{column}\"'")).collect();
@@ -277,7 +240,6 @@ impl OwnTable {
             table.columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
         let then = if replaced.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", replaced.join(", ")) };
         Self {
-            table,
             read: fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{key}\" IN (SELECT value FROM json_each(?1))")),
             write: fixed(format!(
                 "INSERT INTO \"{name}\" ({list}) SELECT {} FROM jsonb_each(?1) WHERE true \
@@ -286,77 +248,4 @@ impl OwnTable {
             )),
         }
     }
-
-    /// The rows in which one column has a value, by key.
-    pub(super) fn having(&self, column: &str, null: bool) -> SqlStr {
-        let Table { name, key, .. } = self.table;
-        let is = if null { "IS NULL" } else { "= ?1" };
-        let list = columns(self.table);
-        fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{column}\" {is} ORDER BY \"{key}\""))
-    }
-
-    /// Rows by key: from the first text (which they reach), before the second, beyond the third.
-    pub(super) fn page(&self, page: &Page) -> SqlStr {
-        let Table { name, key, .. } = self.table;
-        let (beyond, order) = if page.descending { ("<", "DESC") } else { (">", "ASC") };
-        let after = if page.after.is_some() { format!(" AND \"{key}\" {beyond} ?4") } else { String::new() };
-        let list = columns(self.table);
-        fixed(format!(
-            "SELECT {list} FROM \"{name}\" WHERE \"{key}\" >= ?1 AND \"{key}\" < ?2{after} \
-             ORDER BY \"{key}\" {order} LIMIT ?3"
-        ))
-    }
-
-    /// The sum of a column over the rows with these values, which are bound in their order.
-    pub(super) fn sum(&self, column: &str, matching: &Row) -> SqlStr {
-        let mut sql = format!("SELECT coalesce(sum(\"{column}\"), 0) FROM \"{}\" WHERE true", self.table.name);
-        matched(&mut sql, matching);
-        fixed(sql)
-    }
-
-    /// The row with the greatest value in a column.
-    pub(super) fn newest(&self, column: &str) -> SqlStr {
-        let list = columns(self.table);
-        let name = self.table.name;
-        fixed(format!(
-            "SELECT {list} FROM \"{name}\" WHERE \"{column}\" IS NOT NULL ORDER BY \"{column}\" DESC LIMIT 1"
-        ))
-    }
-
-    /// How many rows have these values, counted up to a limit that is bound last; the values that
-    /// are not null are bound in their order, then `at_least`'s.
-    pub(super) fn count(&self, matching: &Row, at_least: Option<&str>) -> SqlStr {
-        let mut sql = format!("SELECT count(*) FROM (SELECT 1 FROM \"{}\" WHERE true", self.table.name);
-        matched(&mut sql, matching);
-        if let Some(column) = at_least {
-            // Writing to a string can't fail.
-            let _ = write!(sql, " AND \"{column}\" >= ?");
-        }
-        sql.push_str(" LIMIT ?)");
-        fixed(sql)
-    }
-}
-
-/// The conditions that a row has these values; those that are not null are to be bound in their order.
-fn matched(sql: &mut String, matching: &Row) {
-    for (column, value) in matching {
-        let is = if value.is_null() { "IS NULL" } else { "= ?" };
-        // Writing to a string can't fail.
-        let _ = write!(sql, " AND \"{column}\" {is}");
-    }
-}
-
-/// The key column and then all others.
-pub(super) fn names(table: Table) -> impl Iterator<Item = &'static str> {
-    std::iter::once(table.key).chain(table.columns.iter().copied())
-}
-
-fn columns(table: Table) -> String {
-    let quoted: Vec<_> = names(table).map(|column| format!("\"{column}\"")).collect();
-    quoted.join(", ")
-}
-
-/// Of names that are in the program only; see [`OwnTables`].
-fn fixed(sql: String) -> SqlStr {
-    AssertSqlSafe(std::sync::Arc::<str>::from(sql)).into_sql_str()
 }

@@ -5,19 +5,8 @@ use std::path::Path;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::open::{self, BUSY, OpenError};
-use super::{read, sql};
-use crate::engine::Pin;
-
-/// What is known of a database before it is opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
-    /// The version of its schema.
-    pub version: i64,
-    /// The version that this build works with.
-    pub known: i64,
-    /// The definitions that its open runs follow, with their number.
-    pub pins: Vec<(Pin, u64)>,
-}
+use super::sql;
+use crate::store::{Survey, columns};
 
 /// Looks at the database at `path`.
 ///
@@ -29,7 +18,7 @@ pub async fn survey(path: &Path) -> Result<Survey, OpenError> {
     let mut db = connect(path).await.map_err(refused)?;
     let rows =
         if version == 0 { Vec::new() } else { sqlx::query(sql::PINS).fetch_all(&mut db).await.map_err(refused)? };
-    let pins = rows.iter().map(read::pin).collect::<Result<_, _>>().map_err(refused)?;
+    let pins = rows.iter().map(columns::pin).collect::<Result<_, _>>().map_err(refused)?;
     // Whether it closes in good order changes nothing in what was read.
     let _ = db.close().await;
     Ok(Survey { version, known, pins })

@@ -19,12 +19,14 @@ use subject::StoreUnderTest;
 
 macro_rules! on_every_store {
     ($($duty:ident :: $test:ident),+ $(,)?) => {
-        on_every_store!(@ memory super::subject::Memory; $($duty::$test),+);
-        on_every_store!(@ sqlite super::subject::Sqlite; $($duty::$test),+);
+        on_every_store!(@ memory super::subject::Memory, all(); $($duty::$test),+);
+        on_every_store!(@ sqlite super::subject::Sqlite, all(); $($duty::$test),+);
+        on_every_store!(@ postgres super::subject::Postgres, postgres; $($duty::$test),+);
     };
-    (@ $store:ident $subject:ty; $($duty:ident :: $test:ident),+) => {
+    (@ $store:ident $subject:ty, $there:meta; $($duty:ident :: $test:ident),+) => {
         mod $store {
             $(
+                #[cfg_attr(not($there), ignore = "PostgreSQL is not installed")]
                 #[tokio::test]
                 async fn $test() {
                     super::$duty::$test::<$subject>().await;
@@ -60,6 +62,7 @@ on_every_store! {
     leases::a_lease_that_ended_is_good_until_somebody_takes_the_run,
     leases::only_own_live_leases_are_renewed,
     leases::the_leases_of_the_dead_end,
+    leases::a_part_is_held_by_one_of_several_daemons,
     leases::a_run_is_woken_but_not_put_off,
     leases::a_leased_or_final_run_is_not_woken,
     leases::next_due_is_the_soonest_of_timers_and_leases,

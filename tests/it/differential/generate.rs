@@ -50,6 +50,7 @@ impl World {
             61..=80 => Operation::Claim { owner, now, until, limit: self.dice.between(0, 4) as u32 },
             81..=85 => Operation::Renew { owner, now, until },
             86..=87 => Operation::ReleaseOthers { owner, now },
+            93..=94 => Operation::Hold { part: self.dice.pick(&["outbox", "other"]), owner, now, until },
             88..=92 => Operation::Wake { run: self.run_id(), at: self.soon() },
             _ => Operation::Deliver(self.deliveries()),
         }

@@ -28,6 +28,12 @@ pub enum Operation {
         owner: &'static str,
         now: Timestamp,
     },
+    Hold {
+        part: &'static str,
+        owner: &'static str,
+        now: Timestamp,
+        until: Timestamp,
+    },
     Wake {
         run: RunId,
         at: Timestamp,
@@ -87,6 +93,7 @@ impl Operation {
             Self::Claim { owner, now, until, limit } => runs(store.claim(owner, now, until, limit).await.unwrap()),
             Self::Renew { owner, now, until } => json!(store.renew(owner, now, until).await.unwrap()),
             Self::ReleaseOthers { owner, now } => json!(store.release_others(owner, now).await.unwrap()),
+            Self::Hold { part, owner, now, until } => json!(store.hold(part, owner, now, until).await.unwrap()),
             Self::Wake { run, at } => json!(store.wake(number(&run), at).await.unwrap()),
             Self::Deliver(offers) => {
                 let delivery = |(id, state, due_at): (String, _, _)| Delivery { seq: numbers.get(&id), state, due_at };

@@ -1,5 +1,5 @@
 //! The acceptance scenarios, end to end: real gRPC to an lnd stand-in, a real websocket to a
-//! relay, a real database file.
+//! relay, a real database: a file, or one on a PostgreSQL server (`STORE=postgres`).
 
 mod daemon;
 mod flood;
@@ -10,7 +10,7 @@ mod kill_held;
 mod load;
 mod paid_elsewhere;
 mod parts;
-mod process;
+pub mod process;
 mod rulings;
 mod s01;
 mod s02;
@@ -28,4 +28,4 @@ mod s14;
 mod side;
 mod told;
 mod trouble;
-mod world;
+pub mod world;
