@@ -44,11 +44,12 @@ differential: needs ## Random operations on all stores, answers and tables compa
 bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency chooses parts, docs/performance.md explains them
 	@ROWS=$(ROWS) $(CARGO) bench --locked --quiet --bench engine
 
-contract: needs ## Holds the lnd stand-in to what lnd does; with LND_BIN=DIR (lnd, btcd, btcctl) a real lnd too, and runs the scenarios on it
+contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenarios; with LND_BIN=DIR (lnd, btcd, btcctl) on real nodes too
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \
-	$(CARGO) test --locked --test it -- contract:: on_real_nodes $(if $(LND_BIN),--include-ignored) 2>&1 | tee "$$log"; status=$$?; \
-	passed() { grep -cE "^test $$1::.* ok$$" "$$log"; }; \
-	echo "contract: $$(passed contract::on_stand_in) passed on the stand-in, $$(passed contract::on_real_nodes) and $$(passed "scenarios::[a-z0-9_]+::on_real_nodes") scenarios on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
+	$(CARGO) test --locked --test it -- on_stand_in on_real_nodes $(if $(LND_BIN),--include-ignored) 2>&1 | tee "$$log"; status=$$?; \
+	passed() { grep -cE "^test $$1::on_$$2::.* ok$$" "$$log"; }; \
+	on() { echo "$$(passed contract $$1) rows and $$(passed 'scenarios::[a-z0-9_]+' $$1) scenarios"; }; \
+	echo "contract: $$(on stand_in) passed on the stand-in, $$(on real_nodes) on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
 	exit $$status
 
 check: needs ## Formatting, lints, and the links in the documentation
