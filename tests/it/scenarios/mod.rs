@@ -3,6 +3,7 @@
 
 mod commands;
 mod daemon;
+mod disk;
 mod flood;
 mod invoices;
 mod kill;
