@@ -4,9 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use mostro_core::message::Action;
-
 use bondflow::sandbox::lnd::StandIn;
+use mostro_core::message::Action;
 
 use super::kill::{done_once, real, ruled};
 use super::process::{Ended, Process};
