@@ -4,6 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
 ROWS ?=
+STORES ?=
 
 .PHONY: help demo test bench bench-failover contract differential check deny graphs needs
 
@@ -41,8 +42,8 @@ bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(CARGO) test --locked --test it -- differential
 
-bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency chooses parts, docs/performance.md explains them
-	@ROWS=$(ROWS) $(CARGO) bench --locked --quiet --bench engine
+bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency STORES=sqlite chooses parts, docs/performance.md explains them
+	@ROWS=$(ROWS) STORES=$(STORES) $(CARGO) bench --locked --quiet --bench engine
 
 contract: needs ## Holds the lnd stand-in to what lnd does; with LND_BIN=DIR (lnd, btcd, btcctl) a real lnd too, and runs the scenarios on it
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \
