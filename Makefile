@@ -9,6 +9,7 @@ ONLY ?=
 STORE ?=
 DAEMONS ?=
 ROWS ?=
+STORES ?=
 
 .PHONY: help demo test bench bench-failover contract differential chaos disk mutants check deny graphs needs
 
@@ -46,8 +47,8 @@ bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(CARGO) test --locked --test it -- differential
 
-bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency chooses parts, docs/performance.md explains them
-	@ROWS=$(ROWS) $(CARGO) bench --locked --quiet --bench engine
+bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency STORES=sqlite chooses parts, docs/performance.md explains them
+	@ROWS=$(ROWS) STORES=$(STORES) $(CARGO) bench --locked --quiet --bench engine
 
 contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenarios; with LND_BIN=DIR (lnd, btcd, btcctl) on real nodes too
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \
