@@ -28,7 +28,7 @@ use crate::engine::{
 use crate::import::BEGUN_FACT;
 use crate::lnd::{self, startup};
 use crate::nostr::health;
-use crate::nostr::relays::{BadRelays, Patience, Relays, name};
+use crate::nostr::relays::{BadRelays, Mail, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
 use crate::payout::books::upsert;
 use crate::payout::tables::{CURSORS, TABLES, USERS};
@@ -138,7 +138,7 @@ impl Daemon {
         }
         let cursors = read_cursors(store.as_ref(), &settings).await?;
         let (relays, received) =
-            Relays::connect(&urls, &keys, Arc::clone(&clock), &cursors, begun, Patience::default())?;
+            Relays::connect(&urls, &keys, Mail::To(keys.public_key()), Arc::clone(&clock), &cursors, begun, Patience::default())?;
         let relays = Arc::new(relays);
         let attended = Attended::new(Arc::clone(&relays), Arc::clone(&clock));
         let world = World {

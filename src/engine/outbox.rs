@@ -59,6 +59,9 @@ const AGAIN: RetryPolicy = RetryPolicy { first_ms: 500, factor: 2, cap_ms: 30_00
 /// How many messages are read at once.
 const READ_AT_ONCE: u32 = 256;
 
+/// How many lanes are offered side by side.
+const LANES: usize = 256;
+
 /// Offers pending messages until they are acknowledged. Clones are the same courier.
 #[derive(Clone)]
 pub struct Courier {
@@ -96,31 +99,31 @@ impl Courier {
             if *stop.borrow() {
                 break Ok(());
             }
-            let now = self.clock.now();
-            let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
-            let due = match self.store.outbox_due(up_to, READ_AT_ONCE.saturating_add(busy.values().sum())).await {
-                Ok(due) => due,
-                Err(error) => break Err(error),
-            };
-            let mut lanes: BTreeMap<String, Vec<OutboxEntry>> = BTreeMap::new();
-            for entry in due {
-                if !busy.contains_key(&entry.message.lane) {
-                    lanes.entry(entry.message.lane.clone()).or_default().push(entry);
+            // What is under way is read along each time: a crowd of lanes is first let thin out.
+            let crowded = busy.len() > LANES / 2;
+            let mut next = None;
+            if !crowded {
+                let now = self.clock.now();
+                let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
+                match self.read(up_to, &busy).await {
+                    Ok(lanes) => {
+                        for (lane, entries) in lanes {
+                            busy.insert(lane.clone(), u32::try_from(entries.len()).unwrap_or(u32::MAX));
+                            let (courier, mut stop) = (self.clone(), stop.clone());
+                            offers.spawn(async move {
+                                courier.offer_lane(entries, &mut stop).await;
+                                lane
+                            });
+                        }
+                    }
+                    Err(error) => break Err(error),
                 }
+                next = match self.store.outbox_next().await {
+                    // What is due and under way hides what comes next.
+                    Ok(next) => next.map(|next| if next <= now { now.after(AGAIN.delay(1, "")) } else { next }),
+                    Err(error) => break Err(error),
+                };
             }
-            for (lane, entries) in lanes {
-                busy.insert(lane.clone(), u32::try_from(entries.len()).unwrap_or(u32::MAX));
-                let (courier, mut stop) = (self.clone(), stop.clone());
-                offers.spawn(async move {
-                    courier.offer_lane(entries, &mut stop).await;
-                    lane
-                });
-            }
-            let next = match self.store.outbox_next().await {
-                // What is due and under way hides what comes next.
-                Ok(next) => next.map(|next| if next <= now { now.after(AGAIN.delay(1, "")) } else { next }),
-                Err(error) => break Err(error),
-            };
             let timer = async {
                 match next {
                     Some(at) => self.clock.sleep_until(at).await,
@@ -129,9 +132,10 @@ impl Courier {
             };
             tokio::select! {
                 () = timer => {}
-                () = changed(&mut changes, Change::Outbox) => {}
+                () = changed(&mut changes, Change::Outbox), if !crowded => {}
                 Some(done) = offers.join_next() => {
-                    if let Ok(lane) = done {
+                    let more = std::iter::from_fn(|| offers.try_join_next());
+                    for lane in std::iter::once(done).chain(more).flatten() {
                         busy.remove(&lane);
                     }
                 }
@@ -141,6 +145,23 @@ impl Courier {
         };
         while offers.join_next().await.is_some() {}
         ended
+    }
+
+    /// The messages that are due by then, by lane; of lanes that are under way, none.
+    async fn read(
+        &self,
+        up_to: Timestamp,
+        busy: &BTreeMap<String, u32>,
+    ) -> Result<BTreeMap<String, Vec<OutboxEntry>>, StoreError> {
+        let due = self.store.outbox_due(up_to, READ_AT_ONCE.saturating_add(busy.values().sum())).await?;
+        let mut lanes: BTreeMap<String, Vec<OutboxEntry>> = BTreeMap::new();
+        for entry in due {
+            let wanted = lanes.contains_key(&entry.message.lane) || lanes.len() + busy.len() < LANES;
+            if wanted && !busy.contains_key(&entry.message.lane) {
+                lanes.entry(entry.message.lane.clone()).or_default().push(entry);
+            }
+        }
+        Ok(lanes)
     }
 
     /// Offers one lane's messages one after the other, so that a reply is seen before the notices

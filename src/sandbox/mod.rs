@@ -5,5 +5,6 @@
 pub mod clients;
 pub mod demo;
 pub mod lnd;
+pub mod load;
 pub mod mostrod;
 pub mod relay;

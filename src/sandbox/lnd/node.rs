@@ -161,7 +161,8 @@ impl Node {
         Hash32::of(format!("{} secret {}", self.seed, state.drawn).as_bytes())
     }
 
-    pub(super) fn elapsed_ms(&self) -> u64 {
+    /// Milliseconds of tokio's clock since the node was made, as the ledger counts them.
+    pub fn elapsed_ms(&self) -> u64 {
         self.born.elapsed().as_millis() as u64
     }
 
