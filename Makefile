@@ -4,7 +4,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
 
-.PHONY: help demo test contract check deny graphs needs
+.PHONY: help demo test fuzz load contract check deny graphs needs
+
+N ?= 1000000
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -25,6 +27,12 @@ demo: needs ## Shows one slashed bond from the ruling to the payment, with a kil
 
 test: needs ## Runs all tests
 	@$(CARGO) test --locked
+
+fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; FUZZ_SEED=… FUZZ_ONLY=… brings one of them again
+	@FUZZ_N=$(N) $(CARGO) test --locked --release --test it -- --exact --ignored --nocapture fuzz::fuzz
+
+load: needs ## Pays LOAD_BONDS bonds (1000) that are slashed at once, beside LOAD_HELD held ones, and fails above LOAD_LIMIT_SECONDS (5)
+	@$(CARGO) test --locked --release --test it -- --exact --ignored --nocapture scenarios::load::load
 
 contract: needs ## Holds the lnd stand-in to what lnd does; with LND_BIN=DIR (lnd, btcd, btcctl) a real lnd too, and runs the scenarios on it
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \

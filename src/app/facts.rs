@@ -14,6 +14,8 @@ use super::terms::KnownNode;
 pub const NODE_KEY: &str = "node-key";
 /// lnd's network, as it names it.
 const LND_NETWORK: &str = "lnd-network";
+/// What all daemons on this database are known by, and no others.
+const INSTALLATION: &str = "installation";
 
 /// Reads a fact.
 pub async fn read(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
@@ -25,6 +27,19 @@ pub async fn read(store: &dyn Store, name: &str) -> Result<Option<String>, Store
 pub async fn write(store: &dyn Store, at: Timestamp, name: &str, value: &str) -> Result<(), CommitError> {
     let rows = vec![upsert(FACTS, name, json!({ "value": value }))];
     store.commit(Commit { at, rows, ..Commit::default() }).await.map(drop)
+}
+
+/// What this database's daemons are known by: drawn once, when there is none yet.
+///
+/// # Errors
+/// When the database can't be read or written.
+pub async fn installation(store: &dyn Store, at: Timestamp) -> Result<String, super::AppError> {
+    if let Some(known) = read(store, INSTALLATION).await? {
+        return Ok(known);
+    }
+    let drawn = uuid::Uuid::new_v4().to_string();
+    write(store, at, INSTALLATION, &drawn).await?;
+    Ok(drawn)
 }
 
 /// The identity key of the lnd that holds the bonds: the one that this installation worked with

@@ -165,21 +165,29 @@ impl Courier {
     }
 
     /// Offers one lane's messages one after the other, so that a reply is seen before the notices
-    /// that follow from it.
+    /// that follow from it. That a message was acknowledged is stored while the next is offered.
     async fn offer_lane(&self, lane: Vec<OutboxEntry>, stop: &mut watch::Receiver<bool>) {
+        let mut noted: JoinSet<bool> = JoinSet::new();
         for entry in lane {
             if *stop.borrow() {
-                return;
+                break;
             }
             let delivery = offer_one(self.clock.as_ref(), self.publisher.as_ref(), &entry).await;
-            if let Err(error) = self.store.delivered(vec![delivery]).await {
-                // Offered again: harmless, it is the same message.
-                warn!(topic = entry.message.topic, id = entry.message.id, "an acknowledgment was not stored: {error}");
-                tokio::select! {
-                    () = self.clock.sleep_until(self.clock.now().after(AGAIN.delay(1, &entry.message.id))) => {}
-                    () = stopped(stop) => {}
+            let store = Arc::clone(&self.store);
+            noted.spawn(async move {
+                let stored = store.delivered(vec![delivery]).await;
+                if let Err(error) = &stored {
+                    // Offered again: harmless, it is the same message.
+                    let (topic, id) = (&entry.message.topic, &entry.message.id);
+                    warn!(topic, id, "an acknowledgment was not stored: {error}");
                 }
-                return;
+                stored.is_ok()
+            });
+        }
+        if !noted.join_all().await.into_iter().all(|stored| stored) {
+            tokio::select! {
+                () = self.clock.sleep_until(self.clock.now().after(AGAIN.delay(1, ""))) => {}
+                () = stopped(stop) => {}
             }
         }
     }

@@ -77,7 +77,9 @@ pub(super) async fn publish(links: &[Link], event: &str, patience: Duration) -> 
 }
 
 async fn offer(mut current: watch::Receiver<Option<Connection>>, event: &Event, patience: Duration) -> Answer {
-    let Some(connection) = current.borrow_and_update().clone() else { return Answer::Later("not connected".to_owned()) };
+    let Some(connection) = current.borrow_and_update().clone() else {
+        return Answer::Later("not connected".to_owned());
+    };
     let said = tokio::select! {
         said = tokio::time::timeout(patience, connection.offer(event)) => said,
         _ = current.changed() => return Answer::Later("the connection ended".to_owned()),

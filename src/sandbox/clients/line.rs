@@ -111,11 +111,8 @@ impl Ears {
             let ear = self.locked().get(key).map(|ear| (ear.keys.clone(), ear.said.clone()));
             let Some((keys, said)) = ear else { continue };
             if let Ok(Some(opened)) = unwrap_message_nip44(event, &keys) {
-                let heard = Heard {
-                    event: event.id.to_hex(),
-                    created_at: event.created_at.as_secs(),
-                    message: opened.message,
-                };
+                let heard =
+                    Heard { event: event.id.to_hex(), created_at: event.created_at.as_secs(), message: opened.message };
                 said.send_modify(|all| all.push(heard));
             }
         }

@@ -33,9 +33,16 @@ impl Node {
             longest_retry: Duration::from_millis(50),
             ..Patience::default()
         };
-        let (relays, inbound) =
-            Relays::connect(&[url.to_owned()], &keys, Mail::To(keys.public_key()), Arc::new(clock.clone()), &HashMap::new(), Timestamp(0), patience)
-                .unwrap();
+        let (relays, inbound) = Relays::connect(
+            &[url.to_owned()],
+            &keys,
+            Mail::To(keys.public_key()),
+            Arc::new(clock.clone()),
+            &HashMap::new(),
+            Timestamp(0),
+            patience,
+        )
+        .unwrap();
         Self { keys, clock, relays, inbound }
     }
 

@@ -8,7 +8,8 @@ use bondflow::sandbox::load::{self, Plan, Report};
 async fn loaded(plan: Plan) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let bondflowd = Path::new(env!("CARGO_BIN_EXE_bondflowd"));
-    let report = load::run(bondflowd, folder.path().to_owned(), &plan).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let report =
+        load::run(bondflowd, folder.path().to_owned(), &plan).await.unwrap_or_else(|error| panic!("{error:#}"));
     println!("{report}");
     report
 }

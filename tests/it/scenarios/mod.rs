@@ -1,13 +1,20 @@
 //! The acceptance scenarios, end to end: real gRPC to an lnd stand-in, a real websocket to a
 //! relay, a real database file.
 
+mod caps;
 mod daemon;
+mod escrow;
+mod expiry;
 mod flood;
+mod import;
 mod invoices;
 mod kill;
+mod liquidity;
 mod load;
 mod paid_elsewhere;
+mod presence;
 mod process;
+mod race;
 mod rulings;
 mod s01;
 mod s02;
@@ -24,4 +31,5 @@ mod s12;
 mod s14;
 mod side;
 mod told;
+mod trade_payout;
 mod world;
