@@ -158,7 +158,11 @@ impl Fuzz {
 
     fn any_invoice(&self, dice: &mut Dice) -> String {
         let signed = if dice.chance(50) { invoices::signed(dice, 500) } else { dice.pick(&self.invoices) };
-        if dice.chance(40) { signed } else { mutate::text(dice, &signed, &dice.pick(&self.invoices)) }
+        if dice.chance(40) {
+            return signed;
+        }
+        let other = dice.pick(&self.invoices);
+        mutate::text(dice, &signed, &other)
     }
 
     /// An event as a relay hands it over: broken as text, or sound as an event and empty of sense.
