@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mostro_core::transport::unwrap_message_nip44;
 use nostr_sdk::{Event, EventId, Keys, PublicKey};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Heard;
@@ -23,8 +23,12 @@ pub struct Line {
     pub(super) clock: Arc<dyn Clock>,
     relays: Relays,
     ears: Ears,
+    sending: Semaphore,
     listening: JoinHandle<()>,
 }
+
+/// How many events are published at once; nostr-sdk refuses more than a thousand.
+const AT_ONCE: usize = 256;
 
 /// What one client heard so far.
 struct Ear {
@@ -72,7 +76,8 @@ impl Line {
         let (ready, mut is_ready) = watch::channel(false);
         let listening = tokio::spawn(listen(inbound, node, ears.clone(), ready));
         let _ = tokio::time::timeout(patience.connect, is_ready.wait_for(|ready| *ready)).await;
-        Ok(Arc::new(Self { node, clock, relays, ears, listening }))
+        let sending = Semaphore::new(AT_ONCE);
+        Ok(Arc::new(Self { node, clock, relays, ears, sending, listening }))
     }
 
     /// From now on what is said to the owner of `keys` is heard.
@@ -85,6 +90,7 @@ impl Line {
     }
 
     pub(super) async fn publish(&self, event: &str) -> PublishOutcome {
+        let _permit = self.sending.acquire().await;
         self.relays.publish(event).await
     }
 }

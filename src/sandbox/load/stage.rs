@@ -15,7 +15,7 @@ use super::Plan;
 use super::report::Spent;
 use super::winner::Winner;
 use crate::config::ENV_PREFIX;
-use crate::engine::{Clock, Store as _, SystemClock};
+use crate::engine::{Clock, Store as _, SystemClock, Timestamp};
 use crate::import::Takeover;
 use crate::payout::tables::{BONDS, TABLES};
 use crate::sandbox::clients::{Client, Line};
@@ -39,6 +39,8 @@ impl Stage {
     /// Sets it up: all bonds are locked, all orders in dispute and taken over.
     pub(super) async fn set(folder: PathBuf, plan: &Plan) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Messages from before the takeover would be mostrod's to answer, and here they are made beforehand.
+        let begun = clock.now();
         let relay = SandboxRelay::start(0, Limits::default()).await?;
         let now = Arc::new(|| SystemClock.now().secs());
         let lnd = StandIn::start(StandInOptions::new(folder.join("lnd"), now)).await?;
@@ -53,7 +55,7 @@ impl Stage {
             lnd.node.lock_in(bond.preimage, bond.amount_sats);
         }
         let stage = Self { lnd, wallet, solver, winners, relay, node, folder };
-        stage.import().await?;
+        stage.import(begun).await?;
         stage.write_settings(plan)?;
         Ok(stage)
     }
@@ -66,13 +68,13 @@ impl Stage {
         self.folder.join("settings.toml")
     }
 
-    async fn import(&self) -> anyhow::Result<()> {
+    async fn import(&self, at: Timestamp) -> anyhow::Result<()> {
         let left = self.folder.join("mostro.db");
         let trades: Vec<Trade> = self.winners.iter().map(|winner| winner.trade.clone()).collect();
         mostrod::create(&left, &self.lnd.node.identity(), &trades).await?;
         let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Daemon).await?;
         let takeover = Takeover::read(&left).await?;
-        takeover.into_store(&store, "load", Vec::new(), SystemClock.now()).await?;
+        takeover.into_store(&store, "load", Vec::new(), at).await?;
         store.close().await;
         Ok(())
     }

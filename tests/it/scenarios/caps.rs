@@ -63,7 +63,7 @@ async fn a_payee_that_holds_payments_delays_only_its_own() {
     };
     paid_once(&world, &third, third_hash).await;
     world.restart().await;
-    world.pass(200).await;
+    world.pass(70).await;
     waits(&world, &second, second_hash).await;
 
     assert!(world.lnd.node.release(first_hash));

@@ -115,6 +115,7 @@ async fn without_an_escrow_there_is_nothing_to_pay_the_buyer_from() {
     let mut world = World::new(Setup { escrow: false, ..Setup::default() }).await;
     world.rule(Action::AdminSettle, true, false).await;
     world.is_resolved().await;
+    world.rests(&world.maker_bond()).await;
     assert_eq!(world.order().await["status"], "settled-by-admin");
     assert_eq!(world.published(38383).await, ["success"]);
     assert_eq!(world.published(38386).await, ["settled"]);

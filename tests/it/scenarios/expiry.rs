@@ -41,7 +41,8 @@ async fn an_htlc_that_lnd_has_canceled_is_never_claimed_nor_paid_for() {
     let (bolt11, _) = world.invoice(500);
     assert_eq!(world.invoice_refusal(&world.seller, &bolt11).await, "not_allowed_by_status");
     world.restart().await;
-    world.pass(600).await;
+    world.clock.advance(Duration::from_secs(600));
+    world.drained().await;
     assert_eq!(world.bond(&bond).await, row);
     assert!(!world.was_asked_for(&bond).await);
     assert_eq!(world.times_told(&world.buyer, Action::BondSlashed).await, 0);
@@ -74,23 +75,21 @@ async fn a_bond_that_lnd_does_not_know_or_that_nobody_paid_pauses_its_payout() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_bond_near_the_height_at_which_lnd_cancels_it_is_alarmed_of_once() {
     let mut world = World::new(Setup::default()).await;
-    // It was locked for 144 blocks, lnd cancels 12 before, and the alarm comes 24 before that.
-    world.lnd.node.mine(144 - 12 - 24 - 1);
-    world.clock.advance(PERIOD);
-    world.pass(60).await;
+    // It was locked for 147 blocks, lnd cancels 12 before, and the alarm comes 24 before that.
+    world.lnd.node.mine(147 - 12 - 24 - 1);
+    world.pass(35).await;
     assert_eq!(world.alarms("htlc-near-expiry"), 0);
     world.lnd.node.mine(1);
     world.clock.advance(PERIOD);
     alarmed(&world, "htlc-near-expiry", 2).await;
-    world.pass(90).await;
+    world.pass(65).await;
     assert_eq!(world.alarms("htlc-near-expiry"), 2, "one for each of the two bonds");
 
     // Nobody ruled: lnd lets go of them, and that is told once, too.
     world.lnd.node.mine(24);
-    world.restart().await;
     world.clock.advance(PERIOD);
     alarmed(&world, "bond-lost", 2).await;
-    world.pass(90).await;
-    assert_eq!(world.alarms("bond-lost"), 2);
+    world.pass(65).await;
+    assert_eq!((world.alarms("bond-lost"), world.alarms("htlc-near-expiry")), (2, 2));
     world.stop().await;
 }

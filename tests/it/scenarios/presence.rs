@@ -39,7 +39,8 @@ async fn the_info_event_is_published_at_start_by_schedule_and_on_reload() {
     assert_eq!((tag(&first, "bond_enabled"), tag(&first, "bond_payout_claim_window_days")), ("true", "15"));
     // Ten minutes later at most, on the clock's full ten minutes and not before.
     let due = (started / 600 + 1) * 600;
-    world.pass(u64::try_from(due - 5 - started).unwrap_or(0)).await;
+    world.clock.advance(Duration::from_secs(u64::try_from(due - 5 - started).unwrap_or(0)));
+    world.drained().await;
     assert!(world.public(INFO).await.iter().all(|event| (event.created_at.as_secs() as i64) < due));
     world.clock.advance(Duration::from_secs(10));
     published_since(&world, INFO, due).await;
@@ -70,9 +71,9 @@ async fn a_sign_of_life_comes_every_minute() {
 }
 
 /// Settings of the same node on another database.
-fn elsewhere(world: &World) -> Settings {
+fn elsewhere(world: &World, database: &str) -> Settings {
     let own = world.database().display().to_string();
-    let other = world.folder.path().join("other.db").display().to_string();
+    let other = world.folder.path().join(database).display().to_string();
     let path = world.settings_file();
     std::fs::write(&path, world.settings_text().replace(&own, &other)).unwrap();
     Settings::load(&path, std::iter::empty()).unwrap()
@@ -82,12 +83,11 @@ fn elsewhere(world: &World) -> Settings {
 async fn a_second_daemon_on_the_key_is_refused_until_the_first_is_long_gone() {
     let mut world = World::new(Setup::default()).await;
     published_since(&world, HEALTH, 0).await;
-    let settings = elsewhere(&world);
-    let start = async |settings: &Settings| {
+    let start = async |database: &str| {
         let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
-        Daemon::start(settings.clone(), clock).await
+        Daemon::start(elsewhere(&world, database), clock).await
     };
-    let Err(refused) = start(&settings).await else { panic!("two daemons on one key") };
+    let Err(refused) = start("second.db").await else { panic!("two daemons on one key") };
     assert!(matches!(refused, AppError::OtherDaemon(_)), "{refused}");
     assert!(refused.to_string().contains("another daemon"), "{refused}");
 
@@ -96,11 +96,14 @@ async fn a_second_daemon_on_the_key_is_refused_until_the_first_is_long_gone() {
     published_since(&world, HEALTH, 0).await;
     world.drained().await;
     world.stop().await;
+    let start = async |database: &str| {
+        let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
+        Daemon::start(elsewhere(&world, database), clock).await
+    };
     world.clock.advance(Duration::from_secs(119));
-    let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
-    assert!(matches!(Daemon::start(settings.clone(), Arc::clone(&clock)).await, Err(AppError::OtherDaemon(_))));
+    assert!(matches!(start("third.db").await, Err(AppError::OtherDaemon(_))));
     world.clock.advance(Duration::from_secs(1));
-    Daemon::start(settings, clock).await.unwrap().stop().await;
+    start("fourth.db").await.unwrap().stop().await;
 }
 
 /// A mostrod looks for nobody when it starts.

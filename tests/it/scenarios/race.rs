@@ -31,7 +31,10 @@ async fn race(world: &World, behaviour: Behaviour) -> [u8; 32] {
 async fn of_many_replies_at_once_one_wins_also_for_a_failed_payout() {
     let mut world = World::asking(Setup::default()).await;
     let bond = world.taker_bond();
-    let failed = race(&world, Behaviour::INCORRECT_DETAILS).await;
+    // Held until all are answered: after its failure another one would be welcome.
+    let failed = race(&world, Behaviour::HOLD).await;
+    world.lnd.node.wait_for_htlc(failed).await;
+    assert!(world.lnd.node.fail(failed));
     world.bond_is(&bond, "state", "failed").await;
     world.hears(&world.seller, Action::AddBondInvoice, 2).await;
     world.rests(&bond).await;
