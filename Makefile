@@ -3,15 +3,16 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
-
-.PHONY: help demo test fuzz load contract check deny graphs needs
+ROWS ?=
 
 N ?= 1000000
+
+.PHONY: help demo test fuzz load bench bench-failover contract differential check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
 
-needs: # The one tool outside of cargo: the compiler for lnd's protocol files
+needs: # The tools outside of cargo: the compiler for lnd's protocol files, and a database server for the tests
 	@command -v protoc >/dev/null || { \
 	  echo "protoc is missing: installing protobuf-compiler from the distribution's packages"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -20,13 +21,30 @@ needs: # The one tool outside of cargo: the compiler for lnd's protocol files
 	  echo "cc is missing: installing build-essential from the distribution's packages"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq build-essential; }
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  echo "PostgreSQL is missing: installing postgresql from the distribution's packages, without starting a server"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo mkdir -p /etc/postgresql-common && \
+	  { [ -e /etc/postgresql-common/createcluster.conf ] || \
+	    echo 'create_main_cluster = false' | $$sudo tee /etc/postgresql-common/createcluster.conf >/dev/null; } && \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq postgresql; touch build.rs; }
 
 demo: needs ## Shows one slashed bond from the ruling to the payment, with a kill in between (KEEP=1: leave all running)
 	@$(CARGO) build --locked --bins
 	@$(CARGO) run --locked --quiet --bin bondflowd -- demo $(if $(KEEP),--keep)
 
-test: needs ## Runs all tests
+test: needs ## Runs all tests, and the scenarios once more on PostgreSQL
 	@$(CARGO) test --locked
+	@STORE=postgres $(CARGO) test --locked --test it -- scenarios:: --skip scenarios::daemon
+
+bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on with the other one, over 20 kills and 20 stalls
+	@$(CARGO) test --locked --test it -- --ignored --exact failover::bench --nocapture
+
+differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
+	@$(CARGO) test --locked --test it -- differential
+
+bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency chooses parts, docs/performance.md explains them
+	@ROWS=$(ROWS) $(CARGO) bench --locked --quiet --bench engine
 
 fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; FUZZ_SEED=… FUZZ_ONLY=… brings one of them again
 	@FUZZ_N=$(N) $(CARGO) test --locked --release --test it -- --exact --ignored --nocapture fuzz::fuzz

@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 use crate::engine::store::Store;
 use crate::engine::{Commit, CommitError, StoreError, Timestamp};
 use crate::import::LND_FACT;
-use crate::payout::books::upsert;
+use crate::payout::books::{insert, upsert};
 use crate::payout::tables::FACTS;
 
+use super::AppError;
 use super::terms::KnownNode;
 
 /// The node's Nostr key, hex: a database belongs to one.
 pub const NODE_KEY: &str = "node-key";
+/// To which database the installation was moved: from then on none may work on this one.
+pub const MOVED_FACT: &str = "moved-to";
 /// lnd's network, as it names it.
 const LND_NETWORK: &str = "lnd-network";
 /// What all daemons on this database are known by, and no others.
@@ -23,10 +26,18 @@ pub async fn read(store: &dyn Store, name: &str) -> Result<Option<String>, Store
     Ok(row.and_then(|row| row.get("value").and_then(Value::as_str).map(str::to_owned)))
 }
 
-/// Writes a fact.
-pub async fn write(store: &dyn Store, at: Timestamp, name: &str, value: &str) -> Result<(), CommitError> {
-    let rows = vec![upsert(FACTS, name, json!({ "value": value }))];
-    store.commit(Commit { at, rows, ..Commit::default() }).await.map(drop)
+/// Reads a fact, or makes it this one if there is none: of several daemons that start at once all
+/// go by what one of them has written.
+pub async fn read_or_write(store: &dyn Store, at: Timestamp, name: &str, value: &str) -> Result<String, AppError> {
+    if let Some(known) = read(store, name).await? {
+        return Ok(known);
+    }
+    let rows = vec![insert(FACTS, name, json!({ "value": value }))];
+    match store.commit(Commit { at, rows, ..Commit::default() }).await {
+        Ok(_) => Ok(value.to_owned()),
+        Err(CommitError::Conflict(why)) => Ok(read(store, name).await?.ok_or(CommitError::Conflict(why))?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What this database's daemons are known by: drawn once, when there is none yet.
@@ -38,8 +49,12 @@ pub async fn installation(store: &dyn Store, at: Timestamp) -> Result<String, su
         return Ok(known);
     }
     let drawn = uuid::Uuid::new_v4().to_string();
-    write(store, at, INSTALLATION, &drawn).await?;
-    Ok(drawn)
+    let rows = vec![insert(FACTS, INSTALLATION, json!({ "value": drawn }))];
+    match store.commit(Commit { at, rows, ..Commit::default() }).await {
+        Ok(_) => Ok(drawn),
+        // Another daemon on the same database has drawn one meanwhile, or nobody knows whether this was written.
+        Err(error) => read(store, INSTALLATION).await?.ok_or(error.into()),
+    }
 }
 
 /// The identity key of the lnd that holds the bonds: the one that this installation worked with

@@ -7,7 +7,7 @@ use cron::Schedule;
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
-use crate::engine::{Clock, Effects, Engine, Timestamp};
+use crate::engine::{Clock, CommitError, Effects, Engine, Timestamp};
 use crate::lnd;
 use crate::payout::messages::{InfoFacts, Outgoing};
 use crate::payout::ports::Lightning;
@@ -31,14 +31,18 @@ const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 /// Publishes until `stop` turns true.
 pub(super) async fn run(info: Info) -> Result<(), AppError> {
     let mut stop = info.stop.clone();
+    let mut occasion = None;
     loop {
         let now = info.clock.now();
         let published = tokio::select! {
-            published = publish(&info) => published,
+            published = publish(&info, occasion) => published,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let next = match published {
-            Ok(()) => next_after(&info.in_force.info_schedule(), now),
+            Ok(()) => {
+                occasion = next_after(&info.in_force.info_schedule(), now);
+                occasion
+            }
             Err(reason) => {
                 warn!("the info event waits: {reason}");
                 Some(now.after(AGAIN))
@@ -56,13 +60,15 @@ pub(super) async fn run(info: Info) -> Result<(), AppError> {
         };
         tokio::select! {
             () = timer => {}
-            () = info.announce.notified() => {}
+            () = info.announce.notified() => occasion = None,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
     }
 }
 
-async fn publish(info: &Info) -> Result<(), String> {
+/// Publishes the event; on an occasion of the schedule, if no other daemon has done so.
+async fn publish(info: &Info, occasion: Option<Timestamp>) -> Result<(), String> {
+    let inbox = occasion.map(|at| format!("info event of {at}"));
     let node = info.lnd.info().await.map_err(|error| error.to_string())?;
     let facts = InfoFacts {
         lnd_version: node.version,
@@ -71,7 +77,10 @@ async fn publish(info: &Info) -> Result<(), String> {
         lnd_networks: node.network,
     };
     let effects = Effects { drafts: vec![Outgoing::Info(facts).draft("info event")], ..Effects::default() };
-    info.engine.submit(effects, None).await.map(drop).map_err(|error| error.to_string())
+    match info.engine.submit(effects, inbox).await {
+        Ok(_) | Err(CommitError::Seen) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn next_after(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {

@@ -1,6 +1,7 @@
 //! The composition root: makes a daemon of settings, adapters, engine and payout.
 
 mod chain;
+mod database;
 mod facts;
 mod health;
 mod in_force;
@@ -9,6 +10,7 @@ mod info;
 mod lightning;
 mod terms;
 
+pub use facts::MOVED_FACT;
 pub use terms::KnownNode;
 
 use std::collections::HashMap;
@@ -32,11 +34,13 @@ use crate::nostr::health::{OtherDaemon, other_daemon};
 use crate::nostr::relays::{BadRelays, Mail, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
 use crate::payout::books::upsert;
-use crate::payout::tables::{CURSORS, TABLES, USERS};
+use crate::payout::tables::{CURSORS, USERS};
 use crate::payout::{Intake, Workflows, World};
-use crate::store::sqlite::{OpenError, OpenMode, SqliteStore};
-use crate::store::wake::{WakeListener, socket_beside};
+use crate::store::postgres::{self, Reckoning};
+use crate::store::sqlite::OpenError;
+use crate::store::wake::WakeListener;
 
+use database::Database;
 use in_force::InForce;
 use inbound::{Attended, Listener};
 
@@ -52,9 +56,9 @@ pub enum AppError {
     /// The database did not take what a start writes.
     #[error("the database did not take what a start writes: {0}")]
     Commit(#[from] CommitError),
-    /// A store that this build does not have.
-    #[error("`database.url`: this build keeps its data in SQLite only (sqlite://FILE)")]
-    NoPostgres,
+    /// The database's server, or the database on it, is not to be used.
+    #[error(transparent)]
+    OpenServer(#[from] postgres::OpenError),
     /// A setting that only shows to be wrong in use.
     #[error("{0}")]
     Setting(String),
@@ -69,6 +73,9 @@ pub enum AppError {
         /// The key of the settings, hex.
         settings: String,
     },
+    /// The installation was moved to another database.
+    #[error("this installation was moved to {0}: set `database.url` to that database")]
+    Moved(String),
     /// Another daemon on the key.
     #[error(transparent)]
     OtherDaemon(#[from] OtherDaemon),
@@ -91,7 +98,7 @@ pub enum AppError {
 
 /// A daemon at work.
 pub struct Daemon {
-    file: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     alarms: Alarms,
     in_force: Arc<InForce>,
@@ -105,16 +112,29 @@ impl Daemon {
     /// Starts a daemon. It returns once it works; while lnd was never seen it waits for it, since
     /// nothing can be decided before its network and key are known.
     ///
+    /// The clock is the machine's; daemons on a database server go by that one's instead.
+    ///
     /// # Errors
     /// When it can't, or must not, start.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        Self::start_by(Reckoning::Database, clock, settings).await
+    }
+
+    /// The same in a world whose time is no machine's: nothing goes by the time of a server.
+    ///
+    /// # Errors
+    /// When it can't, or must not, start.
+    pub async fn start_in_time_of(clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, AppError> {
+        Self::start_by(Reckoning::Caller, clock, settings).await
+    }
+
+    async fn start_by(reckoning: Reckoning, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, AppError> {
         let keys = Keys::parse(settings.nostr.nsec_privkey.expose())
             .map_err(|_| AppError::Setting("`nostr.nsec_privkey` is no private key".to_owned()))?;
         let Settings { lightning, nostr, .. } = settings.clone();
         startup::check_files(&lightning.lnd_cert_file, &lightning.lnd_macaroon_file).await?;
-        let path = settings.database.url.file().ok_or(AppError::NoPostgres)?;
-        let file = Arc::new(SqliteStore::open(&path, TABLES, OpenMode::Daemon).await?);
-        let store: Arc<dyn Store> = Arc::clone(&file) as Arc<dyn Store>;
+        let database = Database::open(&settings.database.url, clock, reckoning).await?;
+        let Database { store, clock, socket } = database;
         let node_key = keys.public_key().to_hex();
         let begun = own_database(store.as_ref(), clock.now(), &node_key).await?;
         upsert_solvers(store.as_ref(), clock.now(), &settings).await?;
@@ -159,21 +179,20 @@ impl Daemon {
         let workflows = Workflows::bind(&world)?;
         let registry = workflows.registry();
         registry.check(store.as_ref()).await?;
+        let owner = uuid::Uuid::new_v4().to_string();
+        let lease = Duration::from_secs(u64::from(settings.engine.lease_seconds));
         let engine = Engine::new(Parts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             registry,
             sealer: Arc::new(NostrSealer::new(keys.clone(), in_force.profile())),
             alarms: alarms.clone(),
-            owner: uuid::Uuid::new_v4().to_string(),
-            options: Options {
-                lease: Duration::from_secs(u64::from(settings.engine.lease_seconds)),
-                workers: settings.engine.workers,
-            },
+            owner: owner.clone(),
+            options: Options { lease, workers: settings.engine.workers },
         });
 
         let mut daemon = Self {
-            file,
+            store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             alarms,
             in_force: Arc::clone(&in_force),
@@ -199,6 +218,7 @@ impl Daemon {
         let publisher = Arc::new(inbound::Outward(relays));
         let listener = Listener::new(intake, Arc::clone(&clock), keys, in_force.profile(), begun);
         let courier = Courier::new(Arc::clone(&store), Arc::clone(&clock), publisher, Arc::clone(&hurry));
+        let courier = courier.named(owner, lease);
         let courier_stop = stop.subscribe();
         daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
         daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
@@ -218,10 +238,11 @@ impl Daemon {
             announce: Arc::clone(&daemon.announce),
             stop: stop.subscribe(),
         }));
-        let woken = store;
-        match WakeListener::listen(&socket_beside(&path), move || woken.announce()) {
-            Ok(listener) => daemon.wake = Some(listener),
-            Err(error) => warn!("requests of workflowctl are seen late, its socket can't be made: {error}"),
+        if let Some(socket) = socket {
+            match WakeListener::listen(&socket, move || store.announce()) {
+                Ok(listener) => daemon.wake = Some(listener),
+                Err(error) => warn!("requests of workflowctl are seen late, its socket can't be made: {error}"),
+            }
         }
         Ok(daemon)
     }
@@ -255,7 +276,7 @@ impl Daemon {
 
     /// The database.
     pub fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.file) as Arc<dyn Store>
+        Arc::clone(&self.store)
     }
 
     /// Takes new settings over, and says what has changed; keys that need a restart keep their
@@ -264,7 +285,7 @@ impl Daemon {
     /// # Errors
     /// When the new settings can't be used: nothing has changed then.
     pub async fn reload(&mut self, new: Settings) -> Result<Vec<Change>, AppError> {
-        upsert_solvers(self.file.as_ref(), self.clock.now(), &new).await?;
+        upsert_solvers(self.store.as_ref(), self.clock.now(), &new).await?;
         let changes = self.in_force.settings(new)?;
         self.announce.notify_one();
         Ok(changes)
@@ -291,27 +312,21 @@ impl Daemon {
             }
         }
         self.wake = None;
-        self.file.close().await;
+        self.store.close().await;
     }
 }
 
 /// Makes the database this node's own, or refuses another's; says since when it has been.
 async fn own_database(store: &dyn Store, now: Timestamp, node_key: &str) -> Result<Timestamp, AppError> {
-    match facts::read(store, facts::NODE_KEY).await? {
-        Some(owner) if owner != node_key => {
-            return Err(AppError::OtherNode { database: owner, settings: node_key.to_owned() });
-        }
-        Some(_) => {}
-        None => facts::write(store, now, facts::NODE_KEY, node_key).await?,
+    if let Some(to) = facts::read(store, facts::MOVED_FACT).await? {
+        return Err(AppError::Moved(to));
     }
-    let begun = facts::read(store, BEGUN_FACT).await?.and_then(|text| text.parse().ok());
-    match begun {
-        Some(begun) => Ok(Timestamp::from_secs(begun)),
-        None => {
-            facts::write(store, now, BEGUN_FACT, &now.secs().to_string()).await?;
-            Ok(Timestamp::from_secs(now.secs()))
-        }
+    let database = facts::read_or_write(store, now, facts::NODE_KEY, node_key).await?;
+    if database != node_key {
+        return Err(AppError::OtherNode { database, settings: node_key.to_owned() });
     }
+    let begun = facts::read_or_write(store, now, BEGUN_FACT, &now.secs().to_string()).await?;
+    Ok(Timestamp::from_secs(begun.parse().unwrap_or_else(|_| now.secs())))
 }
 
 /// Solvers of the settings may rule; who is taken out of the settings keeps what he has.

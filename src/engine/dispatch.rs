@@ -132,12 +132,14 @@ impl Engine {
         ended
     }
 
-    /// Takes up what a dead daemon left: its leases end now, and what is in doubt is looked up
-    /// now and not at its timer.
+    /// Takes up what a dead daemon left: where it is known to be dead its leases end now, and what
+    /// is in doubt is looked up now and not at its timer.
     async fn recover(&self) -> Result<(), StoreError> {
         let store = &self.parts.store;
         let now = self.parts.clock.now();
-        store.release_others(&self.parts.owner, now).await?;
+        if store.alone() {
+            store.release_others(&self.parts.owner, now).await?;
+        }
         let in_doubt = RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() };
         for run in store.runs(&in_doubt).await? {
             store.wake(run.seq, now).await?;

@@ -25,6 +25,7 @@ pub mod graph;
 mod lease;
 pub mod operator;
 mod outbox;
+mod part;
 mod registry;
 mod retry;
 mod run;

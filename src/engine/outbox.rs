@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::clock::{Clock, Timestamp};
+use super::part::{Part, PartTerm};
 use super::retry::RetryPolicy;
 use super::step::Draft;
 use super::store::{Change, Delivery, OutboxEntry, OutboxMessage, OutboxState, RowWrite, Store, StoreError};
@@ -63,12 +64,17 @@ const READ_AT_ONCE: u32 = 256;
 const LANES: usize = 256;
 
 /// Offers pending messages until they are acknowledged. Clones are the same courier.
+///
+/// Of several daemons on one database one offers at a time, under a lease; where it stops in the
+/// middle, the next one offers again what was not acknowledged.
 #[derive(Clone)]
 pub struct Courier {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     publisher: Arc<dyn Publisher>,
     hurry: Arc<Notify>,
+    owner: String,
+    lease: Duration,
 }
 
 impl Courier {
@@ -80,7 +86,13 @@ impl Courier {
         publisher: Arc<dyn Publisher>,
         hurry: Arc<Notify>,
     ) -> Self {
-        Self { store, clock, publisher, hurry }
+        Self { store, clock, publisher, hurry, owner: String::new(), lease: Duration::from_secs(15) }
+    }
+
+    /// What this daemon is called among the others, by a name never used before, and how long its
+    /// lease on the outbox holds without being prolonged.
+    pub fn named(self, owner: String, lease: Duration) -> Self {
+        Self { owner, lease, ..self }
     }
 
     /// Works until `stop` turns true or its sender is gone, then lets the offers under way come to
@@ -90,6 +102,7 @@ impl Courier {
     /// When the database can't be read.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
         let mut changes = self.store.changes();
+        let mut part = Part::new("outbox", self.owner.clone(), self.lease);
         let mut offers: JoinSet<String> = JoinSet::new();
         let mut hurried = false;
         // Lanes under way, with the messages that were read for each. A lane is read again only
@@ -98,6 +111,17 @@ impl Courier {
         let ended = loop {
             if *stop.borrow() {
                 break Ok(());
+            }
+            match part.is_mine(self.store.as_ref(), self.clock.as_ref()).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let again = part.ask_at().unwrap_or_default();
+                    tokio::select! {
+                        () = self.clock.sleep_until(again) => continue,
+                        () = stopped(&mut stop) => break Ok(()),
+                    }
+                }
+                Err(error) => break Err(error),
             }
             // What is under way is read along each time: a crowd of lanes is first let thin out.
             let crowded = busy.len() > LANES / 2;
@@ -109,9 +133,9 @@ impl Courier {
                     Ok(lanes) => {
                         for (lane, entries) in lanes {
                             busy.insert(lane.clone(), u32::try_from(entries.len()).unwrap_or(u32::MAX));
-                            let (courier, mut stop) = (self.clone(), stop.clone());
+                            let (courier, term, mut stop) = (self.clone(), part.term(), stop.clone());
                             offers.spawn(async move {
-                                courier.offer_lane(entries, &mut stop).await;
+                                courier.offer_lane(entries, &term, &mut stop).await;
                                 lane
                             });
                         }
@@ -125,7 +149,7 @@ impl Courier {
                 };
             }
             let timer = async {
-                match next {
+                match next.into_iter().chain(part.ask_at()).min() {
                     Some(at) => self.clock.sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -166,10 +190,10 @@ impl Courier {
 
     /// Offers one lane's messages one after the other, so that a reply is seen before the notices
     /// that follow from it. That a message was acknowledged is stored while the next is offered.
-    async fn offer_lane(&self, lane: Vec<OutboxEntry>, stop: &mut watch::Receiver<bool>) {
+    async fn offer_lane(&self, lane: Vec<OutboxEntry>, term: &PartTerm, stop: &mut watch::Receiver<bool>) {
         let mut noted: JoinSet<bool> = JoinSet::new();
         for entry in lane {
-            if *stop.borrow() {
+            if *stop.borrow() || !term.lasts(self.clock.now()) {
                 break;
             }
             let delivery = offer_one(self.clock.as_ref(), self.publisher.as_ref(), &entry).await;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::clock::Timestamp;
 use super::definition::{Definition, DefinitionError};
+use super::operator::RetryRule;
 use super::run::{Pin, RunId};
 use super::step::ErasedStep;
 use super::store::{NewRun, Store, StoreError};
@@ -16,6 +17,7 @@ pub struct Bound {
     /// The definition.
     pub definition: Definition,
     steps: BTreeMap<&'static str, Box<dyn ErasedStep>>,
+    retry: Option<RetryRule>,
 }
 
 impl Bound {
@@ -42,8 +44,18 @@ impl Bound {
             });
         match problem {
             Some(problem) => Err(DefinitionError { name: definition.name, problem }),
-            None => Ok(Self { definition, steps }),
+            None => Ok(Self { definition, steps, retry: None }),
         }
+    }
+
+    /// The same with a rule for an operator's `retry`, which is refused without one.
+    pub fn with_retry(self, rule: RetryRule) -> Self {
+        Self { retry: Some(rule), ..self }
+    }
+
+    /// The rule for an operator's `retry`.
+    pub fn retry_rule(&self) -> Option<RetryRule> {
+        self.retry
     }
 
     /// The Rust side of a step.

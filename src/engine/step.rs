@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::clock::Timestamp;
-use super::run::{Run, RunId, Signal};
+use super::operator::{Offered, Word};
+use super::run::{Run, RunId, Signal, Status};
 use super::store::{Guard, NewRun, NewSignal, Nudge, RowWrite};
 
 /// The outcomes of a step: an enum whose variants the definition names.
@@ -219,6 +220,30 @@ pub trait Step<S: Sync>: Send + Sync + 'static {
     fn watch(&self, _state: &S) -> Option<BoxFuture<'static, ()>> {
         None
     }
+
+    /// Of a waiting step: an operator wants to put a signal into the mailbox. Gives the signal's payload
+    /// as the step takes it; the run goes on here with it. It may look at the world, and changes
+    /// nothing. By default a signal is taken as it is, while the run waits in this very step.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    async fn admit(&self, _cx: &Context<'_, S>, offered: Offered<'_>) -> Result<String, String> {
+        let waits = matches!(offered.status, Status::Waiting | Status::BackingOff | Status::Running);
+        if waits && offered.at == Self::NAME {
+            Ok(offered.payload.to_string())
+        } else {
+            Err(format!("it does not wait at `{}`: it is {} at `{}`", Self::NAME, offered.status, offered.at))
+        }
+    }
+
+    /// Of an in-doubt step: the outcome by a person's word instead of the world's. It verifies what can be
+    /// verified; it may look at the world, and must not act.
+    ///
+    /// # Errors
+    /// Why the word does not count.
+    async fn resolve(&self, _cx: &Context<'_, S>, _word: &Word) -> Result<Self::Outcome, String> {
+        Err(format!("`{}` takes nobody's word", Self::NAME))
+    }
 }
 
 /// What a step led to, its type forgotten.
@@ -262,6 +287,10 @@ pub trait ErasedStep: Send + Sync {
     fn outcomes(&self) -> &'static [&'static str];
     /// Acts and decides.
     async fn perform(&self, call: Call<'_>) -> Result<Performed, StepError>;
+    /// See [`Step::admit`].
+    async fn admit(&self, call: Call<'_>, offered: Offered<'_>) -> Result<String, String>;
+    /// See [`Step::resolve`]; decides, too.
+    async fn resolve(&self, call: Call<'_>, word: &Word) -> Result<Performed, String>;
     /// See [`Step::wake_at`].
     fn wake_at(&self, state: &str, now: Timestamp) -> Option<Timestamp>;
     /// See [`Step::watch`].
@@ -287,35 +316,34 @@ fn read<S: DeserializeOwned>(state: &str) -> Result<S, StepError> {
         .map_err(|error| StepError::pause("state", format!("the run's state can't be read: {error}")))
 }
 
-#[async_trait]
-impl<S, T> ErasedStep for Erased<S, T>
+fn reason(error: StepError) -> String {
+    match error {
+        StepError::Retry(cause) | StepError::Doubt(cause) | StepError::Pause(cause) => cause.reason,
+    }
+}
+
+impl<'a> Call<'a> {
+    fn context<S>(&self, state: &'a S) -> Context<'a, S> {
+        Context {
+            id: &self.run.id,
+            key: &self.run.key,
+            state,
+            attempt: self.run.attempt,
+            now: self.now,
+            signals: self.signals,
+            first: self.first,
+            lease_until: self.lease_until,
+        }
+    }
+}
+
+impl<S, T> Erased<S, T>
 where
-    S: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    S: Serialize + Sync,
     T: Step<S>,
 {
-    fn name(&self) -> &'static str {
-        T::NAME
-    }
-
-    fn outcomes(&self) -> &'static [&'static str] {
-        T::Outcome::NAMES
-    }
-
-    async fn perform(&self, call: Call<'_>) -> Result<Performed, StepError> {
-        let state: S = read(&call.run.state)?;
-        let outcome = self
-            .step
-            .act(&Context {
-                id: &call.run.id,
-                key: &call.run.key,
-                state: &state,
-                attempt: call.run.attempt,
-                now: call.now,
-                signals: call.signals,
-                first: call.first,
-                lease_until: call.lease_until,
-            })
-            .await?;
+    /// What follows from an outcome.
+    fn decided(&self, call: Call<'_>, state: S, outcome: T::Outcome) -> Result<Performed, StepError> {
         let name = outcome.name();
         let mut tx = Transition {
             key: &call.run.key,
@@ -338,6 +366,38 @@ where
             detail: tx.detail,
             attempt: tx.attempt,
         })
+    }
+}
+
+#[async_trait]
+impl<S, T> ErasedStep for Erased<S, T>
+where
+    S: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    T: Step<S>,
+{
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn outcomes(&self) -> &'static [&'static str] {
+        T::Outcome::NAMES
+    }
+
+    async fn perform(&self, call: Call<'_>) -> Result<Performed, StepError> {
+        let state: S = read(&call.run.state)?;
+        let outcome = self.step.act(&call.context(&state)).await?;
+        self.decided(call, state, outcome)
+    }
+
+    async fn admit(&self, call: Call<'_>, offered: Offered<'_>) -> Result<String, String> {
+        let state: S = read(&call.run.state).map_err(reason)?;
+        self.step.admit(&call.context(&state), offered).await
+    }
+
+    async fn resolve(&self, call: Call<'_>, word: &Word) -> Result<Performed, String> {
+        let state: S = read(&call.run.state).map_err(reason)?;
+        let outcome = self.step.resolve(&call.context(&state), word).await?;
+        self.decided(call, state, outcome).map_err(reason)
     }
 
     fn wake_at(&self, state: &str, now: Timestamp) -> Option<Timestamp> {

@@ -120,8 +120,9 @@ pub struct NewRun {
     pub due_at: Timestamp,
 }
 
-/// A signal to be put into a run's mailbox. Nothing happens when the run is unknown or final, or
-/// has had a signal with that dedup key.
+/// A signal to be put into a run's mailbox. Nothing happens when the run is unknown, or has had a
+/// signal with that dedup key. A final run hears an operator's request (`@…`) only, and is due for
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSignal {
     /// The run.
@@ -335,12 +336,43 @@ pub struct RunFilter {
     pub workflow: Option<String>,
     /// Only those whose id or key begins so.
     pub prefix: Option<String>,
-    /// Only those with this key.
-    pub key: Option<String>,
+    /// Only those with one of these keys.
+    pub keys: Option<Vec<String>>,
     /// Only those started at this time or later.
     pub since: Option<Timestamp>,
+    /// Only open ones that don't get on: paused, with an error, or due since before this time
+    /// without anybody at work on them.
+    pub stuck: Option<Timestamp>,
     /// Newest first, at most so many; none: all.
     pub limit: Option<u32>,
+}
+
+/// Runs that are alike, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The workflow.
+    pub workflow: String,
+    /// What they are doing.
+    pub status: Status,
+    /// The step or end.
+    pub step: String,
+    /// How many there are.
+    pub runs: u64,
+    /// When the first of them was started.
+    pub oldest: Timestamp,
+}
+
+/// Which rows of a table to read, in the order of their keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// What the keys begin with.
+    pub prefix: String,
+    /// The key after which to go on; none: from the beginning.
+    pub after: Option<String>,
+    /// The greatest key comes first.
+    pub descending: bool,
+    /// At most so many.
+    pub limit: u32,
 }
 
 /// What a store tells after a commit, so that nobody has to ask again and again.
@@ -368,6 +400,15 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the leases of owners that are known to be dead: all but `owner`'s.
     async fn release_others(&self, owner: &str, now: Timestamp) -> Result<u64, StoreError>;
 
+    /// Whether no other daemon can be at work on the database: then whoever else had a lease on
+    /// something is dead.
+    fn alone(&self) -> bool;
+
+    /// Takes or prolongs, until `until`, the lease on a part that one daemon plays at a time, unless
+    /// another one has it at `now`; says whether `owner` has it. A daemon that is alone has all of
+    /// them.
+    async fn hold(&self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+
     /// When the next run is due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
@@ -379,6 +420,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The runs that a filter lets through, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
+
+    /// All runs counted, or the open ones alone, ordered by workflow, status's name and step.
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError>;
 
     /// The definitions that open runs are pinned to.
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError>;
@@ -394,6 +438,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// The rows of a workflow's table whose `column` has that value, by key.
     async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError>;
+
+    /// Rows of a workflow's table in the order of their keys.
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError>;
+
+    /// The sum of a column over the rows that have all these values; a row without a value in it
+    /// adds nothing.
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError>;
 
     /// The row of a workflow's table with the greatest value in `column`; rows without one don't
     /// count.
@@ -425,4 +476,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells of changes from now on.
     fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Writes what was asked for, and lets go of the database. Later calls fail.
+    async fn close(&self);
 }

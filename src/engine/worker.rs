@@ -99,15 +99,19 @@ impl Engine {
         if self.parts.clock.now() >= lease_until {
             return Ok(Next::Lost);
         }
-        let Some(bound) = self.parts.registry.get(&run.pin) else {
+        let bound = self.parts.registry.get(&run.pin);
+        let mail = if run.has_mail() { self.parts.store.mailbox(run.seq).await.map_err(unread)? } else { Vec::new() };
+        if let Some(request) = mail.iter().find(|signal| operator::is_request(signal)) {
+            let case = operator::Case { run, mail: &mail, lease_until };
+            return self.operate(bound.map(AsRef::as_ref), case, request).await;
+        }
+        if run.status.is_final() {
+            return Ok(Next::Lost);
+        }
+        let Some(bound) = bound else {
             let reason = format!("this build has no version {} of `{}`", run.pin.version, run.pin.workflow);
             return self.stop(run, &Cause::alarming("definition", reason)).await;
         };
-        let mail = if run.has_mail() { self.parts.store.mailbox(run.seq).await.map_err(unread)? } else { Vec::new() };
-        let mut requests = mail.iter().filter(|signal| operator::is_request(signal));
-        if let Some(request) = requests.next() {
-            return self.operate(bound, run, request, requests.next().is_some()).await;
-        }
         if run.status == Status::Paused {
             // Something made it due, a signal for example; it goes on only when a person says so.
             return self.stop(run, &Cause::new(run.error.as_deref().unwrap_or("paused"))).await;
@@ -136,7 +140,7 @@ impl Engine {
     }
 
     /// The commit that follows from what a step said.
-    async fn commit_of(
+    pub(super) async fn commit_of(
         &self,
         bound: &Bound,
         run: &Run,

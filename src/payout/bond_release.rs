@@ -6,9 +6,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::engine::{Bound, Cause, Context, Definition, DefinitionError, Step, StepError, Transition, erase};
+use crate::engine::operator::Reentry;
+use crate::engine::{
+    Bound, Cause, Context, Definition, DefinitionError, Step, StepError, Timestamp, Transition, erase,
+};
 
 use super::books::{self, secret32, update};
+use super::debt::reentry;
 use super::ports::HoldAnswer;
 use super::tables::BONDS;
 use super::world::World;
@@ -62,11 +66,20 @@ impl Step<BondRelease> for Cancel {
     }
 }
 
+/// The rule for an operator's `retry`; see [`crate::engine::operator::RetryRule`].
+///
+/// # Errors
+/// When the state can't be read.
+pub fn retry(_bond: &str, state: &str, _step: &str, _now: Timestamp) -> Result<Reentry, String> {
+    let again = "cancels the bond's hold invoice; canceling a canceled one changes nothing";
+    reentry::<BondRelease>(state, |_| Ok(again.to_owned())).map(|(_, reentry)| reentry)
+}
+
 /// Binds the definition to its step.
 ///
 /// # Errors
 /// When they differ.
 pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
     let steps = vec![erase::<BondRelease, _>(Cancel(world.clone()))];
-    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?))
+    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
 }

@@ -167,6 +167,17 @@ pub enum BondState {
 }
 
 impl BondState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Requested,
+        Self::Locked,
+        Self::Released,
+        Self::PendingPayout,
+        Self::Slashed,
+        Self::Forfeited,
+        Self::Failed,
+    ];
+
     /// The name in the `bonds` table.
     pub const fn as_str(self) -> &'static str {
         match self {

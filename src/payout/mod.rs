@@ -11,16 +11,20 @@
 //! | [`policy`] | the rules as pure functions |
 //! | [`ports`], [`world`] | what is asked of the Lightning node and of the relays |
 //! | [`messages`], [`tables`], [`books`] | what is said and heard, and what is kept |
+//! | [`risk`] | the sats that are claimed and not yet paid |
+//! | [`invariants`] | what always holds, as checks over the rows and over what the outside has seen |
 
 pub mod bond_payout;
 pub mod bond_release;
 pub mod books;
 pub mod debt;
 pub mod intake;
+pub mod invariants;
 pub mod messages;
 pub mod order_resolution;
 pub mod policy;
 pub mod ports;
+pub mod risk;
 pub mod tables;
 pub mod terms;
 pub mod trade_payout;
@@ -28,6 +32,7 @@ pub mod world;
 
 use std::sync::Arc;
 
+use crate::engine::operator::RetryRule;
 use crate::engine::{Bound, DefinitionError, Registry};
 
 pub use intake::Intake;
@@ -45,6 +50,17 @@ pub struct Workflows {
     pub order_resolution: Arc<Bound>,
     /// Pays the buyer.
     pub trade_payout: Arc<Bound>,
+}
+
+/// The rule by which an operator may have a run of that workflow go on from another step.
+pub fn retry_rule(workflow: &str) -> Option<RetryRule> {
+    match workflow {
+        bond_payout::NAME => Some(bond_payout::retry),
+        bond_release::NAME => Some(bond_release::retry),
+        order_resolution::NAME => Some(order_resolution::retry),
+        trade_payout::NAME => Some(trade_payout::retry),
+        _ => None,
+    }
 }
 
 impl Workflows {

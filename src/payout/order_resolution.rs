@@ -10,9 +10,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Bound, Cause, Context, Definition, DefinitionError, Step, StepError, Transition, erase};
+use crate::engine::operator::Reentry;
+use crate::engine::{
+    Bound, Cause, Context, Definition, DefinitionError, Step, StepError, Timestamp, Transition, erase,
+};
 
 use super::books::{self, Dispute, Order, secret32, update};
+use super::debt::reentry;
 use super::messages::{Outgoing, Ruling, Said};
 use super::ports::HoldAnswer;
 use super::tables::{DISPUTES, ORDERS};
@@ -197,6 +201,19 @@ async fn order_of(world: &World, id: &str) -> Result<Order, StepError> {
     order.ok_or_else(|| StepError::pause("books", "the order's row is missing"))
 }
 
+/// The rule for an operator's `retry`; see [`crate::engine::operator::RetryRule`].
+///
+/// # Errors
+/// Why the run may not go on from there.
+pub fn retry(_order: &str, state: &str, step: &str, _now: Timestamp) -> Result<Reentry, String> {
+    let judge = |resolution: &mut OrderResolution| match (step, resolution.escrow) {
+        ("announce", None) => Err("lnd has confirmed nothing of the escrow yet: only `escrow` may follow".to_owned()),
+        ("announce", Some(_)) => Ok("writes and publishes what lnd has confirmed".to_owned()),
+        _ => Ok("settles or cancels the escrow as it was ruled; doing it twice changes nothing".to_owned()),
+    };
+    reentry(state, judge).map(|(_, reentry)| reentry)
+}
+
 /// Binds the definition to its steps; `trade_payout` is what it starts for the buyer.
 ///
 /// # Errors
@@ -206,5 +223,5 @@ pub fn bind(world: &World, trade_payout: Arc<Bound>) -> Result<Arc<Bound>, Defin
         erase::<OrderResolution, _>(EscrowStep(world.clone())),
         erase::<OrderResolution, _>(Announce(world.clone(), trade_payout)),
     ];
-    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?))
+    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
 }

@@ -1,6 +1,7 @@
 //! The payout's own tables, as the store is told of them. Times are Unix seconds, amounts sats,
 //! hashes, keys and preimages hex, ids hyphenated UUIDs.
 
+use crate::engine::operator::AUDIT;
 use crate::engine::store::Table;
 
 /// Trades, as mostrod keeps them: what a ruling and its notices need.
@@ -112,5 +113,5 @@ pub const CURSORS: Table = Table { name: "cursors", key: "relay", columns: &["re
 /// Facts about this installation: which node holds the bonds, what was imported, and the like.
 pub const FACTS: Table = Table { name: "facts", key: "name", columns: &["value"] };
 
-/// All of them.
-pub const TABLES: &[Table] = &[ORDERS, DISPUTES, USERS, BONDS, PAYMENTS, HASHES, REPLACEABLES, CURSORS, FACTS];
+/// All of them, with the engine's journal of operators' requests.
+pub const TABLES: &[Table] = &[ORDERS, DISPUTES, USERS, BONDS, PAYMENTS, HASHES, REPLACEABLES, CURSORS, FACTS, AUDIT];

@@ -1,8 +1,27 @@
-//! Adapters of the store port [`crate::engine::store::Store`], one a folder: SQLite, and the
-//! oracle in memory. The oracle shares nothing with a database's adapter, not even `rows`, so
-//! that comparing the two can find a mistake in either.
+//! Adapters of the store port [`crate::engine::store::Store`], one a folder: SQLite, PostgreSQL,
+//! and the oracle in memory. The two databases share `group` (how commits become one
+//! transaction) and what their rows mean. The oracle shares nothing with them, not even `rows`, so
+//! that comparing can find a mistake in either.
 
+mod columns;
+mod group;
 pub mod memory;
+pub mod moving;
+mod own;
+pub mod postgres;
 mod rows;
 pub mod sqlite;
 pub mod wake;
+
+use crate::engine::Pin;
+
+/// What is known of a database before it is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The version of its schema.
+    pub version: i64,
+    /// The version that this build works with.
+    pub known: i64,
+    /// The definitions that its open runs follow, with their number.
+    pub pins: Vec<(Pin, u64)>,
+}

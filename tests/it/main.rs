@@ -4,12 +4,14 @@
 
 mod architecture;
 mod cli;
+mod cluster;
 mod conformance;
 mod contract;
 mod demo;
 mod dice;
 mod differential;
 mod engine;
+mod failover;
 mod fuzz;
 mod graphs;
 mod scenarios;

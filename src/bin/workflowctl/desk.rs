@@ -1,9 +1,11 @@
 //! What a command works with: the database, the clock, the output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bondflow::engine::{Clock, Store, SystemClock, Timestamp};
+use bondflow::store::sqlite::daemon_lives;
+use bondflow::store::wake::socket_beside;
 
 use crate::Shared;
 use crate::failure::Failure;
@@ -18,12 +20,32 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// Where data goes.
     pub output: Output,
-    /// Where the daemon can be woken.
-    pub socket: Option<PathBuf>,
+    /// Where the daemon of this database is to be found.
+    pub daemon: Option<DaemonPlace>,
     /// The claim window in days, where the settings are known.
     pub window_days: Option<u32>,
     /// The operator, as the machine knows him.
     pub operator: String,
+}
+
+/// The database's file, beside which a daemon leaves its signs.
+pub struct DaemonPlace(PathBuf);
+
+impl DaemonPlace {
+    /// Of the database at that path.
+    pub fn beside(database: &Path) -> Self {
+        Self(database.to_owned())
+    }
+
+    /// Whether a daemon runs.
+    pub fn lives(&self) -> bool {
+        daemon_lives(&self.0)
+    }
+
+    /// Where it can be woken.
+    pub fn socket(&self) -> PathBuf {
+        socket_beside(&self.0)
+    }
 }
 
 impl Desk {
@@ -34,7 +56,7 @@ impl Desk {
             store: opened.store,
             clock: Arc::new(SystemClock),
             output: shared.output,
-            socket: opened.socket,
+            daemon: opened.daemon,
             window_days: opened.window_days,
             operator: operator(),
         })
@@ -43,6 +65,11 @@ impl Desk {
     /// The present time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// A name for one request, never used before.
+    pub fn ticket(&self) -> String {
+        uuid::Uuid::new_v4().simple().to_string()
     }
 }
 

@@ -32,7 +32,7 @@ enum Language {
 }
 
 /// The definitions that this build knows.
-fn definitions() -> impl Iterator<Item = Definition> {
+pub fn definitions() -> impl Iterator<Item = Definition> {
     let texts =
         [bond_payout::DEFINITION, order_resolution::DEFINITION, trade_payout::DEFINITION, bond_release::DEFINITION];
     texts.into_iter().filter_map(|text| Definition::parse(text).ok())

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bondflow::engine::store::RunFilter;
-use bondflow::engine::{Run, Status, Timestamp};
+use bondflow::engine::{Run, RunId, Status, Timestamp};
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::order::keys_of_order;
 use crate::output::{Format, Record};
 use crate::stake::Stake;
 use crate::when::{Since, relative, span};
@@ -44,9 +45,12 @@ pub struct List {
     /// Only of the order whose id begins so.
     #[arg(long, value_name = "ID")]
     order: Option<String>,
-    /// At most so many.
+    /// At most so many, 0 for all; a table shows 100 unless told otherwise.
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Shows the list again every two seconds, until it is interrupted.
+    #[arg(short, long)]
+    watch: bool,
 }
 
 const HEADINGS: &[&str] =
@@ -55,50 +59,72 @@ const HEADINGS: &[&str] =
 /// Digits of an id in a table: enough to be unique among millions.
 const SHOWN: usize = 12;
 
-/// Characters of an error in a table.
-const ERROR_SHOWN: usize = 60;
-
-fn status(text: &str) -> Result<Status, String> {
+/// The status of that name.
+pub fn status(text: &str) -> Result<Status, String> {
     Status::from_name(text).ok_or_else(|| {
         let names: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
         format!("one of {}", names.join(", "))
     })
 }
 
+/// How many runs a table shows unless more are asked for.
+const SHOWN_AT_ONCE: u32 = 100;
+/// How often a watched list is made anew.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 impl List {
     /// Lists them.
     pub async fn run(self, desk: &mut Desk) -> Result<(), Failure> {
+        if self.watch && desk.output.format != Format::Table {
+            return Err(Failure::Usage("--watch is for people: it shows a table".to_owned()));
+        }
+        let order = match &self.order {
+            Some(order) => Some(keys_of_order(desk.store.as_ref(), &order.to_ascii_lowercase()).await?),
+            None => None,
+        };
+        loop {
+            self.once(desk, order.clone()).await?;
+            if !self.watch {
+                return Ok(());
+            }
+            desk.clock.sleep_until(desk.now().after(LOOK_AGAIN)).await;
+        }
+    }
+
+    async fn once(&self, desk: &mut Desk, order: Option<Vec<String>>) -> Result<(), Failure> {
         let now = desk.now();
-        // A limit counts what is shown, and the order and `--stuck` are looked at only here.
-        let sifted = self.order.is_some() || self.stuck;
         let status = if self.in_doubt { Some(Status::InDoubt) } else { self.status };
+        let table = desk.output.format == Format::Table;
+        let limit = self.limit.or(table.then_some(SHOWN_AT_ONCE)).filter(|limit| *limit > 0);
         let filter = RunFilter {
             open: !self.all && !status.is_some_and(Status::is_final),
             status,
-            step: self.step,
-            workflow: self.workflow,
+            step: self.step.clone(),
+            workflow: self.workflow.clone(),
+            keys: order,
             since: self.since.map(|since| since.before(now)),
-            limit: self.limit.filter(|_| !sifted),
+            stuck: self.stuck.then(|| late(now)),
+            // One more tells that there are more.
+            limit: limit.map(|limit| limit.saturating_add(1)),
             ..RunFilter::default()
         };
-        let order = self.order.map(|order| order.to_ascii_lowercase());
-        let mut records = Vec::new();
-        for run in desk.store.runs(&filter).await? {
-            if self.limit.is_some_and(|limit| records.len() >= limit as usize) {
-                break;
-            }
-            if self.stuck && !is_stuck(&run, now) {
-                continue;
-            }
-            let stake = Stake::of(&run, desk.store.as_ref()).await?;
-            let of_order = |order: &String| stake.order.as_ref().is_some_and(|of| of.starts_with(order.as_str()));
-            if order.as_ref().is_none_or(of_order) {
-                records.push(record(&run, &stake, now));
-            }
+        let mut runs = desk.store.runs(&filter).await?;
+        let more = limit.is_some_and(|limit| runs.len() > limit as usize);
+        runs.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
+        let mut records = Vec::with_capacity(runs.len());
+        for run in &runs {
+            let stake = Stake::of(run, desk.store.as_ref()).await?;
+            records.push(record(run, &stake, now));
+        }
+        if self.watch {
+            desk.output.clear()?;
         }
         desk.output.records(HEADINGS, &records)?;
-        if records.is_empty() && desk.output.format == Format::Table {
+        if table && records.is_empty() {
             eprintln!("no runs");
+        }
+        if table && more {
+            eprintln!("the newest {} are shown, there are more: --limit 0 shows all", records.len());
         }
         Ok(())
     }
@@ -107,10 +133,14 @@ impl List {
 /// A minute late is more than any worker needs.
 const LATE: Duration = Duration::from_secs(60);
 
-/// Whether a run does not get on.
-pub fn is_stuck(run: &Run, now: Timestamp) -> bool {
-    let overdue = run.owner.is_none() && run.due_at.is_some_and(|due| due.after(LATE) < now);
-    !run.status.is_final() && (run.status == Status::Paused || run.error.is_some() || overdue)
+/// A run that has been due since before this time, and that nobody works on, is overdue.
+pub fn late(now: Timestamp) -> Timestamp {
+    Since::Ago(LATE).before(now)
+}
+
+/// A run's id as tables have it.
+pub fn short(id: &RunId) -> String {
+    id.0.chars().take(SHOWN).collect()
 }
 
 /// When the run is taken up next.
@@ -136,15 +166,10 @@ pub fn json_of(run: &Run, stake: &Stake) -> Value {
 }
 
 fn record(run: &Run, stake: &Stake, now: Timestamp) -> Record {
-    let error = run.error.as_deref().unwrap_or("-");
-    let mut short: String = error.chars().take(ERROR_SHOWN).collect();
-    if short.len() < error.len() {
-        short.push('…');
-    }
     Record {
         id: run.id.to_string(),
         cells: vec![
-            run.id.0.chars().take(SHOWN).collect(),
+            short(&run.id),
             stake.name(),
             run.status.to_string(),
             run.step.clone(),
@@ -152,7 +177,7 @@ fn record(run: &Run, stake: &Stake, now: Timestamp) -> Record {
             span(run.created_at.until(now)),
             next_wake(run, now),
             stake.sats_at_risk.map_or_else(|| "?".to_owned(), |sats| sats.to_string()),
-            short,
+            run.error.clone().unwrap_or_else(|| "-".to_owned()),
         ],
         json: json_of(run, stake),
     }

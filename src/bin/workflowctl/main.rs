@@ -5,19 +5,32 @@
 //! else to stderr.
 
 mod ask;
+mod audit;
+mod backup;
 mod cancel;
+mod check_upgrade;
+mod completions;
 mod desk;
+mod export;
 mod failure;
 mod find;
 mod graph;
 mod history;
 mod import;
 mod list;
+mod man;
+mod migrate_store;
 mod open;
+mod order;
+mod outbox;
 mod output;
 mod pause;
+mod resolve;
 mod resume;
+mod retry;
+mod selection;
 mod show;
+mod signal;
 mod stake;
 mod stats;
 #[cfg(test)]
@@ -77,10 +90,30 @@ enum Command {
     Pause(pause::Pause),
     /// Asks for runs to be ended for good.
     Cancel(cancel::Cancel),
+    /// Asks for a run to go on from another step.
+    Retry(retry::Retry),
+    /// Asks for a payment in doubt to be ended by your word.
+    Resolve(resolve::Resolve),
+    /// Asks for a signal to be put into a run's mailbox: an invoice got out of band.
+    Signal(signal::Signal),
+    /// Shows what operators asked, who, when and why.
+    Audit(audit::Audit),
     /// Counts runs, ages and sats at risk.
     Stats(stats::Stats),
+    /// Writes all that is known about a run as JSON, secrets masked.
+    Export(export::Export),
+    /// Writes a checked copy of the database, also while the daemon works.
+    Backup(backup::Backup),
+    /// Says whether this build's daemon would start on the database.
+    CheckUpgrade(check_upgrade::CheckUpgrade),
     /// Takes the open debts of a mostrod database over, once.
     Import(import::Import),
+    /// Moves a whole installation from SQLite to PostgreSQL.
+    MigrateStore(migrate_store::MigrateStore),
+    /// Writes the completions of a shell.
+    Completions(completions::Completions),
+    /// Writes the man pages.
+    Man(man::Man),
 }
 
 impl Command {
@@ -93,7 +126,17 @@ impl Command {
         }
         match self {
             Self::Import(import) => import.run(cli).await,
-            command => command.on(&mut Desk::open(cli).await?).await,
+            Self::MigrateStore(moving) => moving.run(cli).await,
+            Self::Backup(backup) => backup.run(cli).await,
+            Self::CheckUpgrade(check) => check.run(cli).await,
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
+            command => {
+                let mut desk = Desk::open(cli).await?;
+                let done = command.on(&mut desk).await;
+                desk.store.close().await;
+                done
+            }
         }
     }
 
@@ -108,8 +151,18 @@ impl Command {
             Self::Resume(resume) => resume.run(desk).await,
             Self::Pause(pause) => pause.run(desk).await,
             Self::Cancel(cancel) => cancel.run(desk).await,
+            Self::Retry(retry) => retry.run(desk).await,
+            Self::Resolve(resolve) => resolve.run(desk).await,
+            Self::Signal(signal) => signal.run(desk).await,
+            Self::Audit(audit) => audit.run(desk).await,
             Self::Stats(stats) => stats.run(desk).await,
-            Self::Import(_) => Err(Failure::Usage("`import` opens the database itself".to_owned())),
+            Self::Export(export) => export.run(desk).await,
+            Self::Import(_)
+            | Self::MigrateStore(_)
+            | Self::Backup(_)
+            | Self::CheckUpgrade(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Err(Failure::Usage("this command opens the database itself, if any".to_owned())),
         }
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bondflow::config::{DatabaseUrl, Settings, variables};
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
+use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 
 use crate::Shared;
+use crate::desk::DaemonPlace;
 use crate::failure::Failure;
-use bondflow::store::wake::socket_beside;
 
 /// How the database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// Its name without secrets.
     pub name: String,
-    /// Where its daemon can be woken.
-    pub socket: Option<PathBuf>,
+    /// Where its daemon is to be found.
+    pub daemon: Option<DaemonPlace>,
     /// The claim window in days, where the settings were read.
     pub window_days: Option<u32>,
 }
@@ -38,14 +39,37 @@ pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
     let (url, window_days) = located(shared)?;
     let name = format!("{url:?}");
     let Some(file) = url.file() else {
-        return Err(Failure::Error(format!("{name}: this build keeps its data in SQLite only, give sqlite://FILE")));
+        let mode = match access {
+            Access::Beside => postgres::OpenMode::Tool,
+            Access::Exclusive => postgres::OpenMode::Daemon,
+        };
+        let store = PostgresStore::open(url.expose(), TABLES, mode, Reckoning::Database).await;
+        let store = store.map_err(|error| Failure::Error(error.to_string()))?;
+        // What is written there wakes the daemons by itself.
+        return Ok(Opened { store: Arc::new(store), name, daemon: None, window_days });
     };
     let mode = match access {
         Access::Beside => OpenMode::Tool,
         Access::Exclusive => OpenMode::Daemon,
     };
     let store = SqliteStore::open(&file, TABLES, mode).await.map_err(|error| Failure::Error(error.to_string()))?;
-    Ok(Opened { store: Arc::new(store), name, socket: Some(socket_beside(&file)), window_days })
+    Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::beside(&file)), window_days })
+}
+
+/// The address of the database that the settings or the command line name.
+pub fn address(shared: &Shared) -> Result<DatabaseUrl, Failure> {
+    Ok(located(shared)?.0)
+}
+
+/// The file of the database that the settings or the command line name.
+pub fn file(shared: &Shared) -> Result<PathBuf, Failure> {
+    file_of(&located(shared)?.0)
+}
+
+fn file_of(url: &DatabaseUrl) -> Result<PathBuf, Failure> {
+    url.file().ok_or_else(|| {
+        Failure::Error(format!("{url:?}: this command is for a SQLite file, the server has its own means (pg_dump): give --database sqlite://FILE"))
+    })
 }
 
 /// The database's address. With `--database` the settings are only asked for what they add.
@@ -56,6 +80,6 @@ fn located(shared: &Shared) -> Result<(DatabaseUrl, Option<u32>), Failure> {
             Ok((url.clone(), settings.ok().map(|settings| settings.anti_abuse_bond.payout_claim_window_days)))
         }
         (None, Ok(settings)) => Ok((settings.database.url, Some(settings.anti_abuse_bond.payout_claim_window_days))),
-        (None, Err(error)) => Err(Failure::Error(format!("{error} (or give --database sqlite://FILE)"))),
+        (None, Err(error)) => Err(Failure::Error(format!("{error}: give --config FILE, or --database sqlite://FILE"))),
     }
 }

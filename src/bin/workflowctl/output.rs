@@ -34,20 +34,36 @@ pub struct Output {
     pub format: Format,
     sink: Box<dyn Write + Send>,
     colors: bool,
+    /// How many characters a line of a table may have; none: as many as it needs.
+    width: Option<usize>,
+    terminal: bool,
 }
 
 impl Output {
     /// To stdout, in colors if it is a terminal and nobody minds.
     pub fn stdout(format: Format) -> Self {
         let stdout = io::stdout();
-        let colors = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { format, sink: Box::new(stdout), colors }
+        let terminal = stdout.is_terminal();
+        let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        // A pipe gets all of it, unless somebody says how wide it is.
+        let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+        let seen = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
+        let width = columns.or(seen.filter(|_| terminal)).filter(|width| *width > 0);
+        Self { format, sink: Box::new(stdout), colors, width, terminal }
+    }
+
+    /// Takes what is on the terminal away, for what is shown again and again.
+    pub fn clear(&mut self) -> io::Result<()> {
+        if self.terminal && self.format == Format::Table {
+            write!(self.sink, "\x1b[2J\x1b[H")?;
+        }
+        self.sink.flush()
     }
 
     /// To anything, without colors.
     #[cfg(test)]
     pub fn to(format: Format, sink: Box<dyn Write + Send>) -> Self {
-        Self { format, sink, colors: false }
+        Self { format, sink, colors: false, width: None, terminal: false }
     }
 
     /// Writes records under these headings.
@@ -95,7 +111,7 @@ impl Output {
     }
 
     fn table(&mut self, headings: &[&str], records: &[Record]) -> io::Result<()> {
-        let widths: Vec<usize> = headings
+        let mut widths: Vec<usize> = headings
             .iter()
             .enumerate()
             .map(|(column, heading)| {
@@ -103,8 +119,12 @@ impl Output {
                 cells.map(|cell| printable(cell).chars().count()).chain([heading.len()]).max().unwrap_or(0)
             })
             .collect();
+        if let Some(width) = self.width {
+            fit(&mut widths, headings, width);
+        }
         let line = |cells: &mut dyn Iterator<Item = String>| {
-            let padded: Vec<_> = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let cut = cells.zip(&widths).map(|(cell, width)| (cut(&cell, *width), width));
+            let padded: Vec<_> = cut.map(|(cell, width)| format!("{cell:<width$}")).collect();
             padded.join("  ").trim_end().to_owned()
         };
         let heading = line(&mut headings.iter().map(|heading| heading.to_uppercase()));
@@ -121,6 +141,34 @@ impl Output {
     }
 }
 
+/// Characters between two columns.
+const GAP: usize = 2;
+/// A column is not cut to less than this, nor than its heading.
+const NARROWEST: usize = 8;
+
+/// Narrows the widest columns, as far as they can be, until a line fits.
+fn fit(widths: &mut [usize], headings: &[&str], width: usize) {
+    let least = |place: usize| headings.get(place).map_or(0, |heading| heading.len()).max(NARROWEST);
+    while widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1) > width {
+        let widest =
+            (0..widths.len()).filter(|place| widths[*place] > least(*place)).max_by_key(|place| widths[*place]);
+        match widest {
+            Some(place) => widths[place] -= 1,
+            None => return,
+        }
+    }
+}
+
+/// A text in so many characters; an ellipsis stands for what is cut off.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
 /// Text of the outside can't steer the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -129,14 +177,17 @@ fn printable(text: &str) -> String {
 /// What a secret is shown as.
 const MASK: &str = "***";
 
-/// The value without its secrets: whatever a key calls a preimage.
+/// Fields whose names have one of these words hold secrets: what proves or makes a payment, opens lnd, or signs.
+const SECRETS: [&str; 5] = ["preimage", "evidence", "macaroon", "nsec", "privkey"];
+
+/// The value without its secrets.
 pub fn masked(value: Value) -> Value {
     match value {
         Value::Object(fields) => Value::Object(
             fields
                 .into_iter()
                 .map(|(name, value)| {
-                    let secret = name.contains("preimage") && !value.is_null();
+                    let secret = SECRETS.iter().any(|word| name.contains(word)) && !value.is_null();
                     let value = if secret { Value::from(MASK) } else { masked(value) };
                     (name, value)
                 })

@@ -8,6 +8,7 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::find::find;
 use crate::list::{json_of, next_wake};
+use crate::outbox::about;
 use crate::output::masked;
 use crate::stake::Stake;
 use crate::when::dated;
@@ -31,7 +32,8 @@ impl Show {
         let now = desk.now();
         let stake = Stake::of(&run, desk.store.as_ref()).await?;
         let mailbox = desk.store.mailbox(run.seq).await?;
-        let undelivered = undelivered(desk, &run, &stake).await?;
+        let undelivered: Vec<String> =
+            about(desk, &run, &stake).await?.into_iter().map(|entry| entry.message.topic).collect();
         let days = desk.window_days.map(i64::from);
         let deadline = stake.slashed_at.zip(days).map(|(at, days)| Timestamp::from_secs(at + days * DAY));
         let state = masked(serde_json::from_str(&run.state).unwrap_or(Value::Null));
@@ -101,19 +103,4 @@ fn unknown_deadline(stake: &Stake, days: Option<i64>) -> String {
         (Some(_), None) => "unknown without the settings: give --config".to_owned(),
         _ => "-".to_owned(),
     }
-}
-
-/// Most messages of the outbox that are looked through.
-const MOST_MESSAGES: u32 = 100_000;
-
-/// The topics of messages about the run's bond or order that nobody has acknowledged.
-async fn undelivered(desk: &Desk, run: &Run, stake: &Stake) -> Result<Vec<String>, Failure> {
-    let pending = desk.store.outbox_due(Timestamp(i64::MAX), MOST_MESSAGES).await?;
-    let names: Vec<&str> = [Some(run.key.as_str()), stake.order.as_deref()]
-        .into_iter()
-        .flatten()
-        .filter(|name| !name.is_empty())
-        .collect();
-    let about = |topic: &str| names.iter().any(|name| topic.contains(name));
-    Ok(pending.into_iter().map(|entry| entry.message.topic).filter(|topic| about(topic)).collect())
 }

@@ -2,6 +2,7 @@
 
 use bondflow::engine::{Run, Store, StoreError};
 use bondflow::payout::bond_payout::{self, BondPayout};
+use bondflow::payout::debt::Debt;
 use bondflow::payout::tables::BONDS;
 use bondflow::payout::trade_payout::{self, TradePayout};
 use bondflow::payout::{bond_release, order_resolution};
@@ -18,6 +19,17 @@ pub struct Stake {
     pub sats_at_risk: Option<u64>,
     /// When the bond was claimed, Unix seconds.
     pub slashed_at: Option<i64>,
+    /// The keys of those whom it sends messages to.
+    pub parties: Vec<String>,
+}
+
+/// What a run owes, and all that was done to pay it; none when it owes nothing or can't be read.
+pub fn debt_of(run: &Run) -> Option<Debt> {
+    match run.pin.workflow.as_str() {
+        bond_payout::NAME => serde_json::from_str::<BondPayout>(&run.state).ok().map(|payout| payout.debt),
+        trade_payout::NAME => serde_json::from_str::<TradePayout>(&run.state).ok().map(|payout| payout.debt),
+        _ => None,
+    }
 }
 
 impl Stake {
@@ -36,13 +48,16 @@ impl Stake {
                         order: Some(payout.order.id),
                         sats_at_risk: Some(open(owed)),
                         slashed_at: payout.slashed_at,
+                        parties: payout.recipient.into_iter().chain([payout.slashed]).collect(),
                     }
                 }
                 Err(_) => Self { bond: key, ..Self::default() },
             },
             trade_payout::NAME => {
                 let payout: Option<TradePayout> = serde_json::from_str(&run.state).ok();
-                Self { order: key, sats_at_risk: payout.map(|payout| open(payout.debt.owed_sats)), ..Self::default() }
+                let sats_at_risk = payout.as_ref().map(|payout| open(payout.debt.owed_sats));
+                let parties = payout.and_then(|payout| payout.buyer).into_iter().collect();
+                Self { order: key, sats_at_risk, parties, ..Self::default() }
             }
             order_resolution::NAME => Self { order: key, sats_at_risk: Some(0), ..Self::default() },
             bond_release::NAME => {

@@ -1,70 +1,62 @@
 //! `stats`
 
-use std::collections::BTreeMap;
-
-use bondflow::engine::store::RunFilter;
-use bondflow::engine::{Status, Timestamp};
+use bondflow::engine::store::Tally;
+use bondflow::engine::{StoreError, Timestamp};
+use bondflow::payout::risk;
 use clap::Args;
 use serde_json::json;
 
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::output::Record;
-use crate::stake::Stake;
+use crate::output::{Format, Record};
 use crate::when::span;
 
-/// Counts open runs by workflow, status and step, with the oldest's age and the sats at risk.
+/// Counts open runs by workflow, status and step, with the oldest's age, and the sats at risk.
 #[derive(Args)]
 #[command(after_help = "Examples:
   workflowctl stats
-  workflowctl stats -o json | jq 'map(.sats_at_risk) | add'")]
+  workflowctl stats -o json | jq .sats_at_risk.total
+  workflowctl stats --all -o jsonl")]
 pub struct Stats {
     /// Finished runs too.
     #[arg(long)]
     all: bool,
 }
 
-const HEADINGS: &[&str] = &["workflow", "status", "step", "runs", "oldest", "sats at risk"];
-
-struct Group {
-    runs: u64,
-    oldest: Timestamp,
-    sats: u64,
-}
+const HEADINGS: &[&str] = &["workflow", "status", "step", "runs", "oldest"];
 
 impl Stats {
     /// Counts them.
     pub async fn run(self, desk: &mut Desk) -> Result<(), Failure> {
-        let filter = RunFilter { open: !self.all, ..RunFilter::default() };
-        let mut groups: BTreeMap<(String, Status, String), Group> = BTreeMap::new();
-        for run in desk.store.runs(&filter).await? {
-            let stake = Stake::of(&run, desk.store.as_ref()).await?;
-            let key = (run.pin.workflow, run.status, run.step);
-            let group = groups.entry(key).or_insert(Group { runs: 0, oldest: run.created_at, sats: 0 });
-            group.runs += 1;
-            group.oldest = group.oldest.min(run.created_at);
-            group.sats = group.sats.saturating_add(stake.sats_at_risk.unwrap_or(0));
-        }
+        let groups = desk.store.tally(!self.all).await?;
         let now = desk.now();
-        let records: Vec<_> = groups
-            .into_iter()
-            .map(|((workflow, status, step), group)| Record {
-                id: format!("{workflow}/{status}/{step}"),
-                json: json!({
-                    "workflow": workflow, "status": status, "step": step, "runs": group.runs,
-                    "oldest": group.oldest.to_string(), "sats_at_risk": group.sats,
-                }),
-                cells: vec![
-                    workflow,
-                    status.to_string(),
-                    step,
-                    group.runs.to_string(),
-                    span(group.oldest.until(now)),
-                    group.sats.to_string(),
-                ],
-            })
-            .collect();
+        let records: Vec<Record> = groups.into_iter().map(|group| record(group, now)).collect();
+        let at_risk = risk::at_risk(desk.store.as_ref()).await.map_err(|error: StoreError| Failure::from(error))?;
+        let total = at_risk.total();
+        if desk.output.format == Format::Json {
+            let runs: Vec<_> = records.iter().map(|record| record.json.clone()).collect();
+            let json = json!({ "runs": runs, "sats_at_risk": {
+                "bonds": at_risk.bonds_sats, "trades": at_risk.trades_sats, "total": total } });
+            desk.output.text("stats", "", &json)?;
+            return Ok(());
+        }
         desk.output.records(HEADINGS, &records)?;
+        if desk.output.format == Format::Table {
+            let (bonds, trades) = (at_risk.bonds_sats, at_risk.trades_sats);
+            let text = format!("\nsats at risk: {total} (shares of bonds {bonds}, trades {trades})");
+            desk.output.text("stats", &text, &json!({}))?;
+        }
         Ok(())
+    }
+}
+
+fn record(group: Tally, now: Timestamp) -> Record {
+    let Tally { workflow, status, step, runs, oldest } = group;
+    Record {
+        id: format!("{workflow}/{status}/{step}"),
+        json: json!({
+            "workflow": workflow, "status": status, "step": step, "runs": runs, "oldest": oldest.to_string(),
+        }),
+        cells: vec![workflow, status.to_string(), step, runs.to_string(), span(oldest.until(now))],
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bondflow::engine::store::{Lease, NewRun, StepCommit};
 use bondflow::engine::{Commit, Definition, HistoryEntry, Run, RunId, Status, Store, Timestamp, VirtualClock};
-use bondflow::payout::tables::TABLES;
+use bondflow::payout::books::insert;
+use bondflow::payout::tables::{BONDS, ORDERS, TABLES};
 use bondflow::payout::{bond_payout, trade_payout};
 use bondflow::store::memory::MemoryStore;
 use clap::Parser;
@@ -58,8 +59,27 @@ impl World {
         let trade = json!({ "order": order, "buyer": "cc", "left_invoice": null, "requests": 0,
             "last_request_at": null, "debt": debt(99_000) });
         world.start(trade_payout::DEFINITION, ORDER, &trade).await;
+        world.rows().await;
         world.clock.advance(Duration::from_secs(60));
         world
+    }
+
+    /// The rows of the order and its bond: what tells which runs are the order's.
+    async fn rows(&self) {
+        let rows = vec![
+            insert(
+                ORDERS,
+                ORDER,
+                json!({ "kind": "sell", "status": "settled-hold-invoice", "amount": 99_300, "fee": 300 }),
+            ),
+            insert(
+                BONDS,
+                BOND,
+                json!({ "order_id": ORDER, "pubkey": "aa", "role": "maker", "amount_sats": 1000,
+                "state": "pending-payout", "node_share_sats": 500 }),
+            ),
+        ];
+        self.store.commit(Commit { at: self.now(), rows, ..Commit::default() }).await.unwrap();
     }
 
     async fn start(&self, definition: &str, key: &str, state: &Value) {
@@ -121,7 +141,7 @@ impl World {
             store: self.store.clone(),
             clock: Arc::new(self.clock.clone()),
             output: Output::to(cli.output, Box::new(paper.clone())),
-            socket: None,
+            daemon: None,
             window_days: Some(15),
             operator: "alice".to_owned(),
         };
@@ -164,6 +184,7 @@ async fn list_sifts() {
         ("list -o ids --step await_invoice", &payout),
         ("list -o ids --order 34D2", &both),
         ("list -o ids --order 34d2 --limit 1", &trade),
+        ("list -o ids --limit 0", &both),
         ("list -o ids --stuck", &payout),
         ("list -o ids --in-doubt", &String::new()),
     ] {
@@ -189,7 +210,11 @@ async fn a_request_is_put_into_the_mailbox_with_who_and_why() {
     let mail = world.store.mailbox(run.seq).await.unwrap();
     assert_eq!((mail.len(), mail[0].name.as_str()), (1, "@pause"));
     let asked: Value = serde_json::from_str(&mail[0].payload).unwrap();
-    assert_eq!(asked, json!({ "by": "alice", "reason": "called" }));
+    assert_eq!(asked["by"], "alice");
+    assert_eq!(
+        (&asked["reason"], &asked["request"], &asked["force"]),
+        (&json!("called"), &json!("pause"), &json!(false))
+    );
     assert_eq!(run.status, Status::Waiting, "only the daemon changes a run");
 
     let (_, partly) = world.ctl("resume 5a6a ffff").await;
@@ -251,9 +276,11 @@ REVISION  AT                        STEP    ATTEMPT  OUTCOME  TO             STA
     assert_eq!(
         world.says("stats").await,
         "\
-WORKFLOW      STATUS   STEP           RUNS  OLDEST  SATS AT RISK
-bond_payout   waiting  await_invoice  1     2h00m   500
-trade_payout  running  review         1     1m00s   99000
+WORKFLOW      STATUS   STEP           RUNS  OLDEST
+bond_payout   waiting  await_invoice  1     2h00m
+trade_payout  running  review         1     1m00s
+
+sats at risk: 99500 (shares of bonds 500, trades 99000)
 "
     );
     // One order has two runs.

@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use crate::engine::{Context, Signal, Step, StepError, Timestamp, Transition};
+use crate::engine::operator::Offered;
+use crate::engine::{Context, Signal, Status, Step, StepError, Timestamp, Transition};
 use crate::payout::books::insert;
-use crate::payout::debt::{Considered, Owing, consider, given_at};
+use crate::payout::debt::{Considered, Owing, consider, given_at, insisted, offered};
 use crate::payout::messages::{Outgoing, Said};
 use crate::payout::policy::{Amountless, Attendance, ClaimWindow, Forfeiture, Hold};
 use crate::payout::tables::HASHES;
@@ -67,7 +68,7 @@ impl Step<BondPayout> for AwaitInvoice {
         // The window is closed. What was given before counts, and all of it while the node can't
         // be sure that it heard everything in time.
         let (in_time, late): (Vec<Signal>, Vec<Signal>) =
-            cx.signals.iter().cloned().partition(|signal| given_at(signal) < window.closes_at());
+            cx.signals.iter().cloned().partition(|signal| insisted(signal) || given_at(signal) < window.closes_at());
         let mut considered = consider(&in_time, true).await?;
         if considered.accepted.is_none() {
             match self.forfeiture(&window, cx.now).await? {
@@ -124,6 +125,37 @@ impl Step<BondPayout> for AwaitInvoice {
             tx.effects.drafts.push(accepted.draft("bond-invoice-accepted"));
         }
         tx.effects.rows.extend(tx.state.project(tx.key));
+    }
+
+    /// An invoice that an operator got from the recipient some other way. Only insisting takes it after the
+    /// window, which reopens what was forfeited or has failed; nothing takes it while a payment is
+    /// undecided.
+    async fn admit(&self, cx: &Context<'_, BondPayout>, signal: Offered<'_>) -> Result<String, String> {
+        let (state, terms) = (cx.state, self.0.terms());
+        if state.debt.paid.is_some() {
+            return Err("the share is paid".to_owned());
+        }
+        if !state.debt.is_free() {
+            return Err("a payment of this debt is undecided: no invoice is taken before it is decided".to_owned());
+        }
+        let (Some(window), Some(recipient)) = (state.window(&terms), &state.recipient) else {
+            return Err("the bond is not claimed, or all of it is the node's: nothing is owed".to_owned());
+        };
+        if state.debt.has_work() {
+            return Err("another invoice is in".to_owned());
+        }
+        let forfeited = state.bond == BondView::Forfeited && signal.status == Status::Completed;
+        let asks = ["request_invoice", Self::NAME].contains(&signal.at) && !signal.status.is_final();
+        if !forfeited && !asks {
+            return Err(format!("it is {} at `{}`, where no invoice is wanted", signal.status, signal.at));
+        }
+        let closed = !window.is_open(cx.now.secs());
+        if (forfeited || closed || signal.status == Status::Paused) && !signal.insists {
+            let why = if forfeited || closed { "the claim window is closed" } else { "the run is paused" };
+            return Err(format!("{why}: only --force with --reason takes an invoice now"));
+        }
+        let rules = terms.gate(state.debt.owed_sats, Amountless::Refuse);
+        offered(self.0.store.as_ref(), signal, &rules, recipient, cx.now).await
     }
 
     fn wake_at(&self, state: &BondPayout, now: Timestamp) -> Option<Timestamp> {

@@ -35,11 +35,13 @@
 mod await_invoice;
 mod finalize;
 mod request_invoice;
+mod retry;
 mod settle;
 
 pub use await_invoice::{AwaitInvoice, Awaited};
 pub use finalize::{Finalize, Finalized};
 pub use request_invoice::{Request, RequestInvoice};
+pub use retry::rule as retry;
 pub use settle::{Settle, Settled};
 
 use std::sync::Arc;
@@ -216,16 +218,14 @@ impl Owing for BondPayout {
 /// # Errors
 /// When they differ.
 pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
-    Ok(Arc::new(Bound::new(
-        Definition::parse(DEFINITION)?,
-        vec![
-            erase::<BondPayout, _>(Settle(world.clone())),
-            erase::<BondPayout, _>(RequestInvoice(world.clone())),
-            erase::<BondPayout, _>(AwaitInvoice(world.clone())),
-            erase::<BondPayout, _>(Intend(world.clone())),
-            erase::<BondPayout, _>(AwaitSlot(world.clone())),
-            erase::<BondPayout, _>(Pay(world.clone())),
-            erase::<BondPayout, _>(Finalize),
-        ],
-    )?))
+    let steps = vec![
+        erase::<BondPayout, _>(Settle(world.clone())),
+        erase::<BondPayout, _>(RequestInvoice(world.clone())),
+        erase::<BondPayout, _>(AwaitInvoice(world.clone())),
+        erase::<BondPayout, _>(Intend(world.clone())),
+        erase::<BondPayout, _>(AwaitSlot(world.clone())),
+        erase::<BondPayout, _>(Pay(world.clone())),
+        erase::<BondPayout, _>(Finalize),
+    ];
+    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
 }

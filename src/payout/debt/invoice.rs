@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::operator::Offered;
 use crate::engine::{Signal, Store, StoreError, Timestamp};
 use crate::payout::messages::{Outgoing, Refusal, Said};
 use crate::payout::policy::{AcceptedInvoice, GateRules, admit};
@@ -22,6 +23,49 @@ pub struct InvoiceSignal {
     /// When its sender says that it was sent, Unix seconds; none for an operator's.
     #[serde(default)]
     pub made_at: Option<i64>,
+    /// An operator gave it, who got it from the recipient some other way: a refusal is no answer to
+    /// anything that the recipient has said.
+    #[serde(default)]
+    pub by_operator: bool,
+    /// The operator insists on it although the time for it is over.
+    #[serde(default)]
+    pub insists: bool,
+}
+
+/// Whether an operator insists on that invoice although the time for it is over.
+pub fn insisted(signal: &Signal) -> bool {
+    serde_json::from_str::<InvoiceSignal>(&signal.payload).is_ok_and(|asked| asked.by_operator && asked.insists)
+}
+
+/// An invoice that an operator gives, as the signal of the mailbox: held against the same rules as one that
+/// the recipient sends, here so that the operator is told, and again by the step that takes it. `to` is
+/// the recipient.
+///
+/// # Errors
+/// Why it is not taken.
+pub async fn offered(
+    store: &dyn Store,
+    offered: Offered<'_>,
+    rules: &GateRules,
+    to: &str,
+    now: Timestamp,
+) -> Result<String, String> {
+    let bolt11 = offered.payload.as_str().or_else(|| offered.payload.get("bolt11")?.as_str());
+    let bolt11 = bolt11.ok_or("the signal `invoice` says {\"bolt11\": \"lnbc…\"}")?;
+    let invoice = admit(bolt11, rules, now.secs()).map_err(|defect| format!("the invoice is refused: {defect}"))?;
+    let known = store.row(HASHES.name, &hex::encode(invoice.payment_hash)).await.map_err(|error| error.to_string())?;
+    if known.is_some() {
+        return Err("the invoice is refused: its payment hash was used before".to_owned());
+    }
+    let signal = InvoiceSignal {
+        bolt11: bolt11.to_owned(),
+        from: to.to_owned(),
+        request_id: None,
+        made_at: None,
+        by_operator: true,
+        insists: offered.insists,
+    };
+    serde_json::to_string(&signal).map_err(|error| error.to_string())
 }
 
 /// When an invoice was given, Unix seconds: when it was sent, even if the node was away then and
@@ -43,9 +87,10 @@ pub struct Considered {
 }
 
 impl Considered {
-    /// The answers to the refused ones about that order.
+    /// The answers to the refused ones about that order, to those who sent them.
     pub fn refusals(&self, order: &str) -> impl Iterator<Item = Outgoing> {
-        self.refused.iter().map(move |(signal, refusal, _)| Outgoing::Direct {
+        let sent = self.refused.iter().filter(|(signal, ..)| !signal.by_operator);
+        sent.map(move |(signal, refusal, _)| Outgoing::Direct {
             to: signal.from.clone(),
             about: Some(order.to_owned()),
             request_id: signal.request_id,

@@ -12,11 +12,13 @@ mod await_slot;
 mod intend;
 mod invoice;
 mod pay;
+mod retry;
 
 pub use await_slot::{AwaitSlot, Slot};
 pub use intend::{Intend, Intended};
-pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider, given_at};
+pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider, given_at, insisted, offered};
 pub use pay::{Pay, Paying};
+pub use retry::{reenter, reentry, reentry_owing};
 
 use std::str::FromStr;
 
@@ -71,8 +73,8 @@ pub struct Proof {
     pub hash: String,
     /// The preimage, hex: its SHA-256 is the hash.
     pub preimage: String,
-    /// What routing cost, sats.
-    pub fee_sats: u64,
+    /// What routing cost, sats; none when only a person's word tells of the payment.
+    pub fee_sats: Option<u64>,
 }
 
 impl std::fmt::Debug for Proof {

@@ -6,10 +6,14 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
+use crate::engine::operator::Word;
 use crate::engine::store::Nudge;
 use crate::engine::{Cause, Context, Step, StepError, Timestamp, Transition};
-use crate::payout::books::update;
-use crate::payout::policy::{Doubt, HashRecord, Next, Verdict};
+use crate::payout::books::{secret32, update};
+use crate::payout::policy::verdict::SKEW_MARGIN_SECS;
+use crate::payout::policy::{
+    Circumstances, Doubt, HashRecord, Ledger, Next, Observation, PaymentStatus, Preimage, Verdict,
+};
 use crate::payout::ports::Send;
 use crate::payout::tables::PAYMENTS;
 use crate::payout::world::World;
@@ -73,7 +77,8 @@ impl<S: Owing> Step<S> for Pay {
         let verdict = match outcome {
             Paying::Paid(record, proof) => {
                 tx.state.debt_mut().keep(*record);
-                tx.effects.notes.push(format!("paid, hash {}, routing fee {} sats", proof.hash, proof.fee_sats));
+                let fee = proof.fee_sats.map_or_else(|| "unknown".to_owned(), |sats| format!("{sats} sats"));
+                tx.effects.notes.push(format!("paid, hash {}, routing fee {fee}", proof.hash));
                 tx.state.debt_mut().paid = Some(proof);
                 Some((record, "paid"))
             }
@@ -128,12 +133,45 @@ impl<S: Owing> Step<S> for Pay {
         tx.effects.rows.extend(rows);
     }
 
+    /// A preimage is verified; a denial counts only when no send can reach lnd any more and lnd, asked
+    /// now, knows none. A denied invoice is never sent again: the debt goes on with another.
+    async fn resolve(&self, cx: &Context<'_, S>, word: &Word) -> Result<Paying, String> {
+        let Some(record) = cx.state.debt().open_record() else {
+            return Err("there is no payment to speak of".to_owned());
+        };
+        let seen = self.0.lightning.track(record.payment_hash).await;
+        match word {
+            Word::Happened { evidence } => {
+                let preimage = secret32(evidence.trim()).ok_or("a preimage has 64 hex digits")?;
+                let paid = record.affirmed(&Preimage(preimage)).map_err(|refused| refused.to_string())?;
+                let fee_sats = match seen {
+                    Observation::Payment { status: PaymentStatus::Succeeded { fee_msat, .. }, .. } => {
+                        Some(fee_msat.div_ceil(1_000))
+                    }
+                    _ => None,
+                };
+                let hash = hex::encode(record.payment_hash);
+                Ok(Paying::Paid(Box::new(paid), Proof { hash, preimage: hex::encode(preimage), fee_sats }))
+            }
+            Word::DidNot => {
+                let at = Circumstances {
+                    asked_at: cx.now.secs(),
+                    ledger: Ledger::Unread,
+                    skew_margin_secs: SKEW_MARGIN_SECS,
+                };
+                let denied = record.denied(seen, &at).map_err(|refused| refused.to_string())?;
+                let why = "an operator says that it was not paid".to_owned();
+                Ok(Paying::Spent(Box::new(denied), false, why))
+            }
+        }
+    }
+
     fn wake_at(&self, state: &S, now: Timestamp) -> Option<Timestamp> {
         // A send that lnd has not shown yet is decided soon after it can't arrive any more.
         let pending = state.debt().open_record().and_then(|record| record.undecided).filter(|send| !send.arrived);
         let look = now.after(Duration::from_secs(u64::from(self.0.terms().look_again_secs)));
         let past = pending.map(|send| {
-            let past = send.send_valid_until.saturating_add(crate::payout::policy::verdict::SKEW_MARGIN_SECS + 1);
+            let past = send.send_valid_until.saturating_add(SKEW_MARGIN_SECS + 1);
             Timestamp::from_secs(past)
         });
         Some(past.filter(|past| *past > now).map_or(look, |past| past.min(look)))
@@ -180,7 +218,7 @@ impl Pay {
         Ok(match verdict {
             Verdict::Paid { preimage, fee_sats } => {
                 let hash = hex::encode(kept.payment_hash);
-                Paying::Paid(record, Proof { hash, preimage: hex::encode(preimage.0), fee_sats })
+                Paying::Paid(record, Proof { hash, preimage: hex::encode(preimage.0), fee_sats: Some(fee_sats) })
             }
             Verdict::Rejected { next: Next::Retry, .. } if attempts_left => Paying::AttemptFailed(record),
             Verdict::Rejected { next: Next::Retry, attempted } => {

@@ -57,6 +57,8 @@ impl Intake {
                     from: incoming.sender.clone(),
                     request_id: incoming.request_id,
                     made_at: Some(incoming.made_at),
+                    by_operator: false,
+                    insists: false,
                 };
                 Ok(Effects {
                     guards: vec![Guard::Revision { run: id.clone(), revision: run.revision }],

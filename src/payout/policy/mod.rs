@@ -19,6 +19,6 @@ pub use millionths::{FractionError, Millionths};
 pub use split::{NodeShare, Split, SplitError};
 pub use verdict::{
     Circumstances, Doubt, FailureReason, HashRecord, Ledger, Next, Observation, PaymentStatus, Preimage, Refusal,
-    SendForbidden, SendRecord, Verdict, all_decided,
+    SendForbidden, SendRecord, Verdict, WordRefused, all_decided,
 };
 pub use window::{Attendance, ClaimWindow, Forfeiture, Hold};

@@ -10,12 +10,14 @@
 
 mod observation;
 mod outcome;
+mod word;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use observation::{Circumstances, FailureReason, Ledger, Observation, PaymentStatus, Preimage, Refusal};
 pub use outcome::{Doubt, Next, Verdict};
+pub use word::WordRefused;
 
 /// The margin between lnd's clock and this daemon's that is waited for after `send_valid_until`, in seconds.
 pub const SKEW_MARGIN_SECS: i64 = 120;

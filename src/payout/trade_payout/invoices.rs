@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 
+use crate::engine::operator::Offered;
 use crate::engine::store::OutboxState;
-use crate::engine::{Context, Step, StepError, Timestamp, Transition};
+use crate::engine::{Context, Status, Step, StepError, Timestamp, Transition};
 use crate::payout::books::{insert, upsert};
-use crate::payout::debt::{Considered, Owing, consider};
+use crate::payout::debt::{Considered, Owing, consider, offered};
 use crate::payout::messages::{Outgoing, Said};
 use crate::payout::policy::{AcceptedInvoice, Amountless, admit};
 use crate::payout::tables::HASHES;
@@ -191,6 +192,29 @@ impl Step<TradePayout> for AwaitInvoice {
             };
             tx.effects.drafts.push(updated.draft("invoice-updated"));
         }
+    }
+
+    /// An invoice that an operator got from the buyer some other way; this debt never lapses.
+    async fn admit(&self, cx: &Context<'_, TradePayout>, signal: Offered<'_>) -> Result<String, String> {
+        let debt = &cx.state.debt;
+        if debt.paid.is_some() {
+            return Err("the buyer is paid".to_owned());
+        }
+        if !debt.is_free() {
+            return Err("a payment of this debt is undecided: no invoice is taken before it is decided".to_owned());
+        }
+        if debt.has_work() {
+            return Err("another invoice is in".to_owned());
+        }
+        let Some(buyer) = &cx.state.buyer else { return Err("nobody knows who the buyer is".to_owned()) };
+        if !["request_invoice", Self::NAME].contains(&signal.at) || signal.status.is_final() {
+            return Err(format!("it is {} at `{}`, where no invoice is wanted", signal.status, signal.at));
+        }
+        if signal.status == Status::Paused && !signal.insists {
+            return Err("the run is paused: only --force with --reason takes an invoice now".to_owned());
+        }
+        let rules = self.0.terms().gate(debt.owed_sats, Amountless::Allow);
+        offered(self.0.store.as_ref(), signal, &rules, buyer, cx.now).await
     }
 
     fn wake_at(&self, state: &TradePayout, now: Timestamp) -> Option<Timestamp> {

@@ -6,9 +6,11 @@
 
 mod finalize;
 mod invoices;
+mod retry;
 
 pub use finalize::{Finalize, Finalized};
 pub use invoices::{AwaitInvoice, Awaited, Request, RequestInvoice, Review, Reviewed};
+pub use retry::rule as retry;
 
 use std::sync::Arc;
 
@@ -75,7 +77,7 @@ impl Owing for TradePayout {
 
     fn project(&self, order: &str) -> Vec<RowWrite> {
         let Some(invoice) = &self.debt.invoice else { return Vec::new() };
-        let fee = self.debt.paid.as_ref().map(|proof| proof.fee_sats);
+        let fee = self.debt.paid.as_ref().and_then(|proof| proof.fee_sats);
         let set = json!({
             "buyer_invoice": invoice.bolt11, "payout_payment_hash": invoice.hash, "routing_fee": fee.unwrap_or(0),
         });
@@ -103,5 +105,5 @@ pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
         erase::<TradePayout, _>(Pay(world.clone())),
         erase::<TradePayout, _>(Finalize(world.clone())),
     ];
-    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?))
+    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
 }

@@ -36,6 +36,11 @@ impl Faults {
         self.0.clear();
     }
 
+    /// How many calls will still go wrong.
+    pub(super) fn to_come(&self) -> u32 {
+        self.0.iter().map(|(_, _, times)| times).sum()
+    }
+
     /// The fault for a call of the method at `path`, once less of it left.
     pub(super) fn take(&mut self, path: &str) -> Option<Fault> {
         let method = path.rsplit('/').next().unwrap_or(path);

@@ -216,6 +216,11 @@ impl Node {
         self.lock().faults.add(method, fault, times);
     }
 
+    /// How many calls will still go wrong: a fault that has begun is not among them.
+    pub fn faults_to_come(&self) -> u32 {
+        self.lock().faults.to_come()
+    }
+
     /// Forgets all faults that are still to come.
     pub fn clear_faults(&self) {
         self.lock().faults.clear();

@@ -13,6 +13,8 @@ pub enum Call<'a> {
     Renew,
     /// Ending the leases of the dead.
     ReleaseOthers,
+    /// Taking or prolonging the lease on a part.
+    Hold,
     /// Making a run due.
     Wake,
     /// Writing down deliveries.

@@ -19,7 +19,8 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError,
+    Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 
@@ -35,6 +36,8 @@ const CHANGES_KEPT: usize = 256;
 #[derive(Debug)]
 struct Data {
     tables: Mutex<Tables>,
+    /// Several daemons may be at work on it at the same time.
+    shared: bool,
     changes: broadcast::Sender<Change>,
 }
 
@@ -59,10 +62,17 @@ impl Snapshot {
 impl MemoryStore {
     /// An empty database with the engine's tables and these of the workflow.
     pub fn new(tables: &'static [Table]) -> Self {
-        Self::on(Arc::new(Data {
-            tables: Mutex::new(Tables::new(tables)),
-            changes: broadcast::Sender::new(CHANGES_KEPT),
-        }))
+        Self::empty(tables, false)
+    }
+
+    /// The same for several daemons at a time, each with its own [`reopen`](Self::reopen)ed view.
+    pub fn shared(tables: &'static [Table]) -> Self {
+        Self::empty(tables, true)
+    }
+
+    fn empty(tables: &'static [Table], shared: bool) -> Self {
+        let changes = broadcast::Sender::new(CHANGES_KEPT);
+        Self::on(Arc::new(Data { tables: Mutex::new(Tables::new(tables)), shared, changes }))
     }
 
     fn on(data: Arc<Data>) -> Self {
@@ -186,6 +196,15 @@ impl Store for MemoryStore {
         self.write(Call::ReleaseOthers, |tables| Ok(tables.release_others(owner, now)))
     }
 
+    fn alone(&self) -> bool {
+        !self.data.shared
+    }
+
+    async fn hold(&self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        let alone = self.alone();
+        self.write(Call::Hold, |tables| Ok(alone || tables.hold(part, owner, now, until)))
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(Tables::next_due)
     }
@@ -203,6 +222,10 @@ impl Store for MemoryStore {
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
         self.read(|tables| tables.runs(filter))
+    }
+
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
+        self.read(|tables| tables.tally(open))
     }
 
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
@@ -223,6 +246,14 @@ impl Store for MemoryStore {
 
     async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError> {
         self.read(|tables| tables.rows(table, column, value))?
+    }
+
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
+        self.read(|tables| tables.page(table, page))?
+    }
+
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError> {
+        self.read(|tables| tables.sum(table, column, matching))?
     }
 
     async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {
@@ -267,6 +298,10 @@ impl Store for MemoryStore {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.data.changes.subscribe()
+    }
+
+    async fn close(&self) {
+        self.crash();
     }
 }
 

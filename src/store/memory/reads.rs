@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::tables::Tables;
-use crate::engine::store::{OutboxEntry, OutboxState, RunFilter};
-use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
+use crate::engine::store::{OutboxEntry, OutboxState, RunFilter, Tally};
+use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
+
+/// Whether a run does not get on.
+fn is_stuck(run: &Run, late: Timestamp) -> bool {
+    let overdue = run.owner.is_none() && run.due_at.is_some_and(|due| due < late);
+    !run.status.is_final() && (run.status == Status::Paused || run.error.is_some() || overdue)
+}
 
 impl Tables {
     pub(super) fn next_due(&self) -> Option<Timestamp> {
@@ -22,11 +28,28 @@ impl Tables {
                 && filter.step.as_ref().is_none_or(|step| run.step == *step)
                 && filter.workflow.as_ref().is_none_or(|workflow| run.pin.workflow == *workflow)
                 && filter.prefix.as_ref().is_none_or(|start| run.id.0.starts_with(start) || run.key.starts_with(start))
-                && filter.key.as_ref().is_none_or(|key| run.key == *key)
+                && filter.keys.as_ref().is_none_or(|keys| keys.contains(&run.key))
                 && filter.since.is_none_or(|since| run.created_at >= since)
+                && filter.stuck.is_none_or(|late| is_stuck(run, late))
         };
         let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
         self.runs.values().rev().filter(lets_through).take(limit).cloned().collect()
+    }
+
+    pub(super) fn tally(&self, open: bool) -> Vec<Tally> {
+        let mut groups: BTreeMap<(&str, &str, &str), Tally> = BTreeMap::new();
+        for run in self.runs.values().filter(|run| !open || !run.status.is_final()) {
+            let group = groups.entry((&run.pin.workflow, run.status.as_str(), &run.step)).or_insert_with(|| Tally {
+                workflow: run.pin.workflow.clone(),
+                status: run.status,
+                step: run.step.clone(),
+                runs: 0,
+                oldest: run.created_at,
+            });
+            group.runs += 1;
+            group.oldest = group.oldest.min(run.created_at);
+        }
+        groups.into_values().collect()
     }
 
     pub(super) fn pins(&self) -> Vec<(Pin, u64)> {

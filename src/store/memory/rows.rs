@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::tables::Tables;
-use crate::engine::store::{CommitError, Guard, Row, RowChange, RowWrite, StoreError, Table};
+use crate::engine::store::{CommitError, Guard, Page, Row, RowChange, RowWrite, StoreError, Table};
 
 /// A database has no booleans: they are 0 and 1.
 fn stored(value: &Value) -> Value {
@@ -125,6 +125,31 @@ impl Tables {
     pub(super) fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, StoreError> {
         let (_, rows) = self.own_table(table).map_err(unreadable)?;
         Ok(rows.get(key).cloned())
+    }
+
+    /// Rows by key.
+    pub(super) fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
+        let (_, rows) = self.own_table(table).map_err(unreadable)?;
+        let mut found: Vec<(&String, &Row)> = rows.iter().filter(|(key, _)| key.starts_with(&page.prefix)).collect();
+        if page.descending {
+            found.reverse();
+        }
+        let beyond = |key: &String| {
+            page.after.as_ref().is_none_or(|after| if page.descending { key < after } else { key > after })
+        };
+        let found = found.into_iter().filter(|(key, _)| beyond(key)).take(page.limit as usize);
+        Ok(found.map(|(_, row)| row.clone()).collect())
+    }
+
+    /// The sum of a column.
+    pub(super) fn sum(&self, table: &'static str, column: &str, matching: &Row) -> Result<i64, StoreError> {
+        let (definition, rows) = self.own_table(table).map_err(unreadable)?;
+        fits(definition, None, matching).map_err(unreadable)?;
+        if !knows(definition, column) {
+            return Err(StoreError(format!("{table} has no column {column}")));
+        }
+        let matching = rows.values().filter(|row| has(row, matching));
+        Ok(matching.filter_map(|row| row.get(column).and_then(Value::as_i64)).sum())
     }
 
     /// The row with the greatest value of a column.

@@ -28,6 +28,8 @@ pub(super) struct Tables {
     pub(super) signals: BTreeMap<(i64, i64), StoredSignal>,
     pub(super) outbox: BTreeMap<i64, OutboxEntry>,
     pub(super) inbox: BTreeMap<String, Timestamp>,
+    /// Who plays which part, and until when.
+    pub(super) owners: BTreeMap<String, (String, Timestamp)>,
     pub(super) own: BTreeMap<&'static str, OwnTable>,
 }
 
@@ -44,6 +46,7 @@ impl Tables {
             signals: BTreeMap::new(),
             outbox: BTreeMap::new(),
             inbox: BTreeMap::new(),
+            owners: BTreeMap::new(),
             own: own.iter().map(|table| (table.name, (*table, BTreeMap::new()))).collect(),
         }
     }
@@ -135,7 +138,8 @@ impl Tables {
             run.due_at = if run.signals > step.known_signals { Some(at) } else { due_at };
         }
         if step.status.is_final() {
-            run.due_at = None;
+            let mut mail = self.signals.range((run.seq, step.known_signals + 1)..=(run.seq, i64::MAX));
+            run.due_at = mail.any(|(_, stored)| stored.signal.name.starts_with('@')).then_some(at);
         }
         for number in &step.consumed {
             if let Some(signal) = self.signals.get_mut(&(run.seq, *number)) {
@@ -177,7 +181,8 @@ impl Tables {
     fn signal(&mut self, signal: &NewSignal, at: Timestamp) {
         let Some(run) = self.runs.values_mut().find(|run| run.id == signal.run) else { return };
         let mut mail = self.signals.range((run.seq, 0)..=(run.seq, i64::MAX));
-        if run.status.is_final() || mail.any(|(_, stored)| stored.dedup == signal.dedup) {
+        let deaf = run.status.is_final() && !signal.name.starts_with('@');
+        if deaf || mail.any(|(_, stored)| stored.dedup == signal.dedup) {
             return;
         }
         run.signals += 1;
@@ -253,11 +258,22 @@ impl Tables {
         for run in self.runs.values_mut() {
             if run.owner.as_deref().is_some_and(|other| other != owner) {
                 run.owner = None;
-                run.due_at = (!run.status.is_final()).then_some(now);
+                let mut mail = self.signals.range((run.seq, 0)..=(run.seq, i64::MAX));
+                let asked = mail.any(|(_, stored)| stored.taken.is_none() && stored.signal.name.starts_with('@'));
+                run.due_at = (!run.status.is_final() || asked).then_some(now);
                 released += 1;
             }
         }
         released
+    }
+
+    /// Leases a part; see the port.
+    pub(super) fn hold(&mut self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> bool {
+        let free = self.owners.get(part).is_none_or(|(other, end)| other == owner || *end <= now);
+        if free {
+            self.owners.insert(part.to_owned(), (owner.to_owned(), until));
+        }
+        free
     }
 
     /// Makes a run due; see the port.

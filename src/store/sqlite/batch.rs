@@ -1,439 +1,227 @@
-//! One transaction's commits: first all checks, then one statement for each kind of write, for
-//! those commits only whose checks held.
+//! A batch's statements, see [`Transaction`] and [`Maintenance`].
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Serialize;
-use sqlx::{Error, Row as _, SqlSafeStr, SqliteConnection};
+use serde_json::Value;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Error, Row as _, SqlSafeStr, Sqlite, SqliteConnection, TypeInfo, ValueRef};
 
-use super::sql::OwnTables;
-use super::{admission, checks, sql};
-use crate::engine::RunId;
-use crate::engine::store::{Commit, CommitError, Committed, Lease, Row, StepCommit};
+use super::sql::{self, Statements};
+use crate::engine::store::{Commit, Nudge, Row, Table};
+use crate::engine::{Run, Timestamp};
+use crate::store::columns::{self, columns_of, senseless};
+use crate::store::group::{
+    Found, Maintenance, MessageRow, Offers, SignalRow, StartRow, StepRow, Transaction, json, named_runs, taken,
+};
+use crate::store::own::{self, OwnTables};
 
-/// What came of a batch, once it is committed.
-#[derive(Debug, Default)]
-pub(super) struct Applied {
-    /// For each commit.
-    pub(super) verdicts: Vec<Verdict>,
-    /// Anything was written.
-    pub(super) wrote: bool,
-    /// A run became due, or will.
-    pub(super) runs: bool,
-    /// A message was put into the outbox.
-    pub(super) outbox: bool,
+columns_of!(SqliteRow);
+
+/// A transaction that is open on a connection: nobody else writes until it ends.
+pub(super) struct Batch<'a> {
+    pub(super) db: &'a mut SqliteConnection,
+    pub(super) tables: &'a OwnTables<Statements>,
 }
 
-/// What came of one commit.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// It is part of the transaction, or was refused.
-    Now(Result<Committed, CommitError>),
-    /// It belongs into the next one.
-    Later,
-}
-
-/// What the checks of a batch need to know of the database.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The runs that commits name by their ids: number and revision.
-    pub(super) runs: HashMap<String, (i64, i64)>,
-    pub(super) inbox: HashSet<String>,
-    pub(super) rows: HashMap<&'static str, HashMap<String, Row>>,
-}
-
-impl Found {
-    pub(super) fn run(&self, id: &RunId) -> Option<(i64, i64)> {
-        self.runs.get(&id.0).copied()
+impl Batch<'_> {
+    /// Runs a statement that takes one list; tells how many rows it wrote.
+    async fn write(&mut self, sql: impl SqlSafeStr, list: String) -> Result<u64, Error> {
+        Ok(sqlx::query(sql).bind(list).execute(&mut *self.db).await?.rows_affected())
     }
 
-    pub(super) fn row(&self, table: &str, key: &str) -> Option<&Row> {
-        self.rows.get(table)?.get(key)
+    async fn read(&mut self, sql: impl SqlSafeStr, list: String) -> Result<Vec<SqliteRow>, Error> {
+        sqlx::query(sql).bind(list).fetch_all(&mut *self.db).await
     }
 }
 
-/// A commit whose checks held so far.
-pub(super) struct Passed<'a> {
-    place: usize,
-    commit: &'a Commit,
-    starts: &'a [RunId],
-    /// The rows of its tables as they are to be.
-    rows: Vec<(&'static str, Row)>,
-}
+impl Transaction for Batch<'_> {
+    type Error = Error;
 
-/// Writes a batch within the open transaction.
-pub(super) async fn apply(
-    db: &mut SqliteConnection,
-    tables: &OwnTables,
-    commits: &[&Commit],
-) -> Result<Applied, Error> {
-    let starts: Vec<Vec<RunId>> = commits.iter().map(|commit| start_ids(commit)).collect();
-    let mut found = checks::find_runs(db, commits).await?;
-    let admitted = admission::admit(commits, &starts, &found);
-    checks::find_rest(db, tables, commits, &admitted, &mut found).await?;
+    fn table(&self, name: &str) -> Option<Table> {
+        self.tables.get(name).map(|own| own.table)
+    }
 
-    let mut verdicts: Vec<Verdict> = Vec::with_capacity(commits.len());
-    let mut passed = Vec::with_capacity(commits.len());
-    let mut ahead = checks::Ahead::new();
-    for (place, (commit, starts)) in commits.iter().zip(&starts).enumerate() {
-        if !admitted[place] {
-            verdicts.push(Verdict::Later);
-            continue;
+    async fn runs(&mut self, commits: &[&Commit]) -> Result<HashMap<String, (i64, i64)>, Error> {
+        let ids: Vec<_> = commits.iter().flat_map(|commit| named_runs(commit)).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
         }
-        verdicts.push(match checks::check(db, tables, commit, &found, &ahead).await? {
-            checks::Checked::Holds(rows) => {
-                for (table, _) in &rows {
-                    *ahead.entry(table).or_default() += 1;
-                }
-                passed.push(Passed { place, commit, starts, rows });
-                Verdict::Now(Ok(Committed::default()))
+        let rows = self.read(sql::RESOLVE, json(&ids)).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?)))).collect()
+    }
+
+    async fn seen(&mut self, inbox: &[&str]) -> Result<HashSet<String>, Error> {
+        self.read(sql::SEEN, json(inbox)).await?.iter().map(|row| row.try_get(0)).collect()
+    }
+
+    async fn rows(&mut self, table: Table, keys: &[&str]) -> Result<HashMap<String, Row>, Error> {
+        let Some(own) = self.tables.get(table.name) else { return Ok(HashMap::new()) };
+        let rows = self.read(own.statements.read.clone(), json(keys)).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, own_row(table, row)?))).collect()
+    }
+
+    async fn count(
+        &mut self,
+        table: Table,
+        matching: &Row,
+        at_least: Option<(&'static str, i64)>,
+        most: u64,
+    ) -> Result<u64, Error> {
+        let mut query = sqlx::query(own::count(table, matching, at_least.map(|(column, _)| column)));
+        for value in matching.values().filter(|value| !value.is_null()) {
+            query = bind(query, value);
+        }
+        if let Some((_, least)) = at_least {
+            query = query.bind(least);
+        }
+        let row = query.bind(i64::try_from(most).unwrap_or(i64::MAX)).fetch_one(&mut *self.db).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+    }
+
+    async fn step(&mut self, steps: &[StepRow<'_>]) -> Result<HashMap<i64, (i64, bool)>, Error> {
+        let (on, off): (Vec<_>, Vec<_>) = steps.iter().partition(|row| row.keep && !row.ends);
+        let mut moved = HashMap::with_capacity(steps.len());
+        let mut lists = Vec::with_capacity(2);
+        for (statement, rows, goes_on) in [(sql::STEP_ON, &on, true), (sql::STEP_OFF, &off, false)] {
+            if rows.is_empty() {
+                continue;
             }
-            checks::Checked::Refused(refusal) => Verdict::Now(Err(refusal)),
-            checks::Checked::Undecided => Verdict::Later,
-        });
-    }
-
-    let mut written = Applied::default();
-    step(db, commits, &mut passed, &mut verdicts, &mut written).await?;
-    keep_rows(db, tables, &passed, &mut written).await?;
-    start(db, &passed, &mut written).await?;
-    signal(db, &passed, &mut verdicts, &mut written).await?;
-    nudge(db, &passed, &mut written).await?;
-    queue(db, &passed, &mut written).await?;
-    written.verdicts = verdicts;
-    Ok(written)
-}
-
-fn start_ids(commit: &Commit) -> Vec<RunId> {
-    commit.starts.iter().map(|start| RunId::of(&start.pin.workflow, &start.key)).collect()
-}
-
-/// What [`sql::STEP_ON`], [`sql::STEP_OFF`] and [`sql::HISTORY`] read.
-#[derive(Serialize)]
-struct StepRow<'a> {
-    seq: i64,
-    revision: i64,
-    token: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mailbox: Option<i64>,
-    known: i64,
-    taken: usize,
-    status: &'static str,
-    step: &'a str,
-    attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    at: i64,
-    ends: bool,
-    keep: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<i64>,
-    from: &'a str,
-    tried: u32,
-    outcome: &'a str,
-    to: &'a str,
-    became: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    when: i64,
-}
-
-impl<'a> StepRow<'a> {
-    fn of(commit: &'a Commit) -> Option<Self> {
-        let step = commit.step.as_ref()?;
-        let StepCommit { history, .. } = step;
-        Some(Self {
-            seq: step.seq,
-            revision: step.revision,
-            token: step.token,
-            mailbox: step.mailbox,
-            known: step.known_signals,
-            taken: step.consumed.len(),
-            status: step.status.as_str(),
-            step: &step.step,
-            attempt: step.attempt,
-            state: step.state.as_deref(),
-            error: step.error.as_deref(),
-            at: commit.at.millis(),
-            ends: step.status.is_final(),
-            keep: step.lease == Lease::Keep,
-            due: match step.lease {
-                Lease::Keep => None,
-                Lease::Release(due) => due.map(|due| due.millis()),
-            },
-            from: &history.step,
-            tried: history.attempt,
-            outcome: &history.outcome,
-            to: &history.to,
-            became: history.status.as_str(),
-            detail: history.detail.as_deref(),
-            when: history.at.millis(),
-        })
-    }
-}
-
-/// Moves the runs; whose run could not be moved is refused and leaves `passed`.
-async fn step(
-    db: &mut SqliteConnection,
-    commits: &[&Commit],
-    passed: &mut Vec<Passed<'_>>,
-    verdicts: &mut [Verdict],
-    written: &mut Applied,
-) -> Result<(), Error> {
-    let rows = passed.iter().filter_map(|one| StepRow::of(one.commit));
-    let (on, off): (Vec<_>, Vec<_>) = rows.partition(|row| row.keep && !row.ends);
-    let mut moved: HashMap<i64, i64> = HashMap::with_capacity(on.len() + off.len());
-    let mut lists = Vec::with_capacity(2);
-    for (statement, rows) in [(sql::STEP_ON, &on), (sql::STEP_OFF, &off)] {
-        if rows.is_empty() {
-            continue;
-        }
-        let list = json(rows);
-        for row in sqlx::query(statement).bind(list.clone()).fetch_all(&mut *db).await? {
-            moved.insert(row.try_get(0)?, row.try_get(1)?);
-            let due: Option<i64> = row.try_get(2)?;
-            written.runs |= due.is_some() && statement == sql::STEP_OFF;
-        }
-        lists.push(list);
-    }
-    let all = moved.len() == on.len() + off.len();
-    passed.retain(|one| {
-        let Some(step) = &one.commit.step else { return true };
-        let signals = moved.get(&step.seq).copied();
-        // Why it was not moved is found out below.
-        verdicts[one.place] = Verdict::Now(signals.map(|signals| Committed { signals }).ok_or(CommitError::Fenced));
-        signals.is_some()
-    });
-    refuse(db, commits, verdicts).await?;
-    if moved.is_empty() {
-        return Ok(());
-    }
-    written.wrote = true;
-    if !all {
-        lists = vec![json(&passed.iter().filter_map(|one| StepRow::of(one.commit)).collect::<Vec<_>>())];
-    }
-    for list in lists {
-        write(db, sql::HISTORY, list).await?;
-    }
-    let taken: Vec<_> = passed
-        .iter()
-        .filter_map(|one| one.commit.step.as_ref())
-        .flat_map(|step| step.consumed.iter().map(|number| (step.seq, *number, step.revision + 1)))
-        .collect();
-    if !taken.is_empty() {
-        write(db, sql::TAKE, json(&taken)).await?;
-    }
-    Ok(())
-}
-
-/// Says of each refused step why: a lost run comes before new mail, and both before anything
-/// else that does not hold.
-async fn refuse(db: &mut SqliteConnection, commits: &[&Commit], verdicts: &mut [Verdict]) -> Result<(), Error> {
-    let refused: Vec<_> = commits
-        .iter()
-        .zip(verdicts)
-        .filter_map(|(commit, verdict)| match (&commit.step, verdict) {
-            (Some(step), Verdict::Now(Err(error))) => Some((step, error)),
-            _ => None,
-        })
-        .collect();
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let seqs = json(&refused.iter().map(|(step, _)| step.seq).collect::<Vec<_>>());
-    let mut standing = HashMap::new();
-    for row in sqlx::query(sql::STANDING).bind(seqs).fetch_all(db).await? {
-        let (seq, now): (i64, (i64, i64, i64)) = (row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
-        standing.insert(seq, now);
-    }
-    for (step, error) in refused {
-        match standing.get(&step.seq) {
-            Some((revision, token, signals)) if (*revision, *token) == (step.revision, step.token) => {
-                if step.mailbox.is_some_and(|read| read != *signals) {
-                    *error = CommitError::Mail;
-                }
+            let list = json(rows);
+            for row in self.read(statement, list.clone()).await? {
+                let due: Option<i64> = row.try_get(2)?;
+                moved.insert(row.try_get(0)?, (row.try_get(1)?, due.is_some() && !goes_on));
             }
-            _ => *error = CommitError::Fenced,
+            lists.push(list);
         }
-    }
-    Ok(())
-}
-
-/// Writes the inbox and the workflow's own rows.
-async fn keep_rows(
-    db: &mut SqliteConnection,
-    tables: &OwnTables,
-    passed: &[Passed<'_>],
-    written: &mut Applied,
-) -> Result<(), Error> {
-    let seen: Vec<_> =
-        passed.iter().filter_map(|one| Some((one.commit.inbox.as_ref()?, one.commit.at.millis()))).collect();
-    if !seen.is_empty() {
-        written.wrote = true;
-        write(db, sql::SEE, json(&seen)).await?;
-    }
-    let mut rows: HashMap<&str, Vec<&Row>> = HashMap::new();
-    for (table, row) in passed.iter().flat_map(|one| &one.rows) {
-        rows.entry(table).or_default().push(row);
-    }
-    for (name, rows) in rows {
-        // The checks have refused whoever names another table.
-        let Some(table) = tables.get(name) else { continue };
-        written.wrote = true;
-        write(db, table.write.clone(), json(&rows)).await?;
-    }
-    Ok(())
-}
-
-#[derive(Serialize)]
-struct StartRow<'a> {
-    id: &'a RunId,
-    workflow: &'a str,
-    version: u32,
-    hash: &'a str,
-    key: &'a str,
-    step: &'a str,
-    state: &'a str,
-    due: i64,
-    at: i64,
-}
-
-async fn start(db: &mut SqliteConnection, passed: &[Passed<'_>], written: &mut Applied) -> Result<(), Error> {
-    let rows: Vec<_> = passed
-        .iter()
-        .flat_map(|one| one.commit.starts.iter().zip(one.starts).map(|(start, id)| (start, id, one.commit.at)))
-        .map(|(start, id, at)| StartRow {
-            id,
-            workflow: &start.pin.workflow,
-            version: start.pin.version,
-            hash: &start.pin.hash,
-            key: &start.key,
-            step: &start.step,
-            state: &start.state,
-            due: start.due_at.millis(),
-            at: at.millis(),
-        })
-        .collect();
-    if !rows.is_empty() && write(db, sql::START, json(&rows)).await? > 0 {
-        (written.wrote, written.runs) = (true, true);
-    }
-    Ok(())
-}
-
-#[derive(Serialize)]
-struct SignalRow<'a> {
-    run: &'a RunId,
-    name: &'a str,
-    payload: &'a str,
-    dedup: &'a str,
-    at: i64,
-}
-
-/// Stores the signals. All that go to one run are of one commit, see [`admission`].
-async fn signal(
-    db: &mut SqliteConnection,
-    passed: &[Passed<'_>],
-    verdicts: &mut [Verdict],
-    written: &mut Applied,
-) -> Result<(), Error> {
-    let mut once = HashSet::new();
-    let rows: Vec<_> = passed
-        .iter()
-        .flat_map(|one| one.commit.signals.iter().map(|signal| (signal, one.commit.at)))
-        .filter(|(signal, _)| once.insert((&signal.run, &signal.dedup)))
-        .map(|(signal, at)| SignalRow {
-            run: &signal.run,
-            name: &signal.name,
-            payload: &signal.payload,
-            dedup: &signal.dedup,
-            at: at.millis(),
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut told: HashMap<i64, (i64, bool, i64)> = HashMap::new();
-    for row in sqlx::query(sql::SIGNAL).bind(json(&rows)).fetch_all(&mut *db).await? {
-        let name: &str = row.try_get(1)?;
-        let (count, urgent, at) = told.entry(row.try_get(0)?).or_default();
-        *count += 1;
-        *urgent |= name.starts_with('@');
-        *at = row.try_get(2)?;
-    }
-    if told.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<_> = told.iter().map(|(run, (count, urgent, at))| (run, count, urgent, at)).collect();
-    write(db, sql::TOLD, json(&list)).await?;
-    (written.wrote, written.runs) = (true, true);
-    for one in passed {
-        if let Some(step) = &one.commit.step
-            && let Some((count, ..)) = told.get(&step.seq)
-            && let Verdict::Now(Ok(committed)) = &mut verdicts[one.place]
-        {
-            committed.signals += count;
+        if moved.is_empty() {
+            return Ok(moved);
         }
+        let written = || steps.iter().filter(|step| moved.contains_key(&step.seq));
+        if moved.len() < steps.len() {
+            lists = vec![json(&written().collect::<Vec<_>>())];
+        }
+        for list in lists {
+            self.write(sql::HISTORY, list).await?;
+        }
+        let taken = taken(written());
+        if !taken.is_empty() {
+            self.write(sql::TAKE, json(&taken)).await?;
+        }
+        Ok(moved)
     }
-    Ok(())
+
+    async fn standing(&mut self, runs: &[i64]) -> Result<HashMap<i64, (i64, i64, i64)>, Error> {
+        let rows = self.read(sql::STANDING, json(runs)).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))).collect()
+    }
+
+    async fn see(&mut self, inbox: &[(&str, i64)]) -> Result<(), Error> {
+        self.write(sql::SEE, json(inbox)).await.map(drop)
+    }
+
+    async fn write_rows(&mut self, table: Table, rows: &[&Row], _found: &Found) -> Result<(), Error> {
+        let Some(own) = self.tables.get(table.name) else { return Ok(()) };
+        self.write(own.statements.write.clone(), json(rows)).await.map(drop)
+    }
+
+    async fn start(&mut self, starts: &[StartRow<'_>]) -> Result<u64, Error> {
+        self.write(sql::START, json(starts)).await
+    }
+
+    async fn signal(&mut self, signals: &[SignalRow<'_>]) -> Result<Vec<(i64, String, i64)>, Error> {
+        let rows = self.read(sql::SIGNAL, json(signals)).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+    }
+
+    async fn tell(&mut self, told: &[(i64, i64, bool, i64)]) -> Result<(), Error> {
+        self.write(sql::TOLD, json(told)).await.map(drop)
+    }
+
+    async fn nudge(&mut self, nudge: &Nudge, at: Timestamp) -> Result<u64, Error> {
+        let query = sqlx::query(sql::NUDGE).bind(at.millis()).bind(&nudge.workflow).bind(&nudge.step);
+        Ok(query.bind(nudge.limit).execute(&mut *self.db).await?.rows_affected())
+    }
+
+    async fn queue(&mut self, messages: &[MessageRow<'_>]) -> Result<u64, Error> {
+        let queued = self.write(sql::QUEUE, json(messages)).await?;
+        let slots: Vec<_> = messages.iter().filter_map(|message| message.slot).collect();
+        if queued > 0 && !slots.is_empty() {
+            self.write(sql::SUPERSEDE, json(&slots)).await?;
+        }
+        Ok(queued)
+    }
 }
 
-/// Makes waiting runs due, after all else is written; see [`admission`].
-async fn nudge(db: &mut SqliteConnection, passed: &[Passed<'_>], written: &mut Applied) -> Result<(), Error> {
-    for one in passed {
-        for nudge in &one.commit.nudges {
-            let query = sqlx::query(sql::NUDGE).bind(one.commit.at.millis()).bind(&nudge.workflow).bind(&nudge.step);
-            if query.bind(nudge.limit).execute(&mut *db).await?.rows_affected() > 0 {
-                (written.wrote, written.runs) = (true, true);
+impl Maintenance for Batch<'_> {
+    async fn claim(&mut self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Run>, Error> {
+        let rows = sqlx::query(sql::DUE).bind(now.millis()).bind(limit).fetch_all(&mut *self.db).await?;
+        let mut runs: Vec<Run> = rows.iter().map(columns::run).collect::<Result<_, _>>()?;
+        if !runs.is_empty() {
+            let list = json(&runs.iter().map(|run| run.seq).collect::<Vec<_>>());
+            sqlx::query(sql::LEASE).bind(owner).bind(until.millis()).bind(list).execute(&mut *self.db).await?;
+        }
+        for run in &mut runs {
+            run.owner = Some(owner.to_owned());
+            run.token += 1;
+            run.due_at = Some(until);
+        }
+        Ok(runs)
+    }
+
+    async fn renew(&mut self, owner: &str, now: Timestamp, until: Timestamp) -> Result<u64, Error> {
+        let query = sqlx::query(sql::RENEW).bind(owner).bind(now.millis()).bind(until.millis());
+        Ok(query.execute(&mut *self.db).await?.rows_affected())
+    }
+
+    async fn release_others(&mut self, owner: &str, now: Timestamp) -> Result<u64, Error> {
+        let query = sqlx::query(sql::RELEASE).bind(owner).bind(now.millis());
+        Ok(query.execute(&mut *self.db).await?.rows_affected())
+    }
+
+    /// There is no other daemon.
+    async fn hold(&mut self, _: &str, _: &str, _: Timestamp, _: Timestamp) -> Result<u64, Error> {
+        Ok(1)
+    }
+
+    async fn wake(&mut self, run: i64, at: Timestamp) -> Result<u64, Error> {
+        Ok(sqlx::query(sql::WAKE).bind(run).bind(at.millis()).execute(&mut *self.db).await?.rows_affected())
+    }
+
+    async fn deliver(&mut self, offers: &[Offers]) -> Result<u64, Error> {
+        self.write(sql::DELIVER, json(offers)).await
+    }
+}
+
+/// A row of one of the workflow's own tables, each value as it is kept.
+pub(super) fn own_row(table: Table, row: &SqliteRow) -> Result<Row, Error> {
+    let mut own = Row::new();
+    for (place, column) in own::names(table).enumerate() {
+        let raw = row.try_get_raw(place)?;
+        let value = if raw.is_null() {
+            Value::Null
+        } else {
+            match raw.type_info().name() {
+                "INTEGER" => Value::from(row.try_get_unchecked::<i64, _>(place)?),
+                "REAL" => Value::from(row.try_get_unchecked::<f64, _>(place)?),
+                "TEXT" => Value::from(row.try_get_unchecked::<String, _>(place)?),
+                other => return Err(senseless("type of a value", other)),
             }
-        }
+        };
+        own.insert(column.to_owned(), value);
     }
-    Ok(())
+    Ok(own)
 }
 
-#[derive(Serialize)]
-struct MessageRow<'a> {
-    id: &'a str,
-    lane: &'a str,
-    topic: &'a str,
-    slot: Option<&'a str>,
-    body: &'a str,
-    expires: Option<i64>,
-    at: i64,
-}
-
-async fn queue(db: &mut SqliteConnection, passed: &[Passed<'_>], written: &mut Applied) -> Result<(), Error> {
-    let rows: Vec<_> = passed
-        .iter()
-        .flat_map(|one| one.commit.outbox.iter().map(|message| (message, one.commit.at)))
-        .map(|(message, at)| MessageRow {
-            id: &message.id,
-            lane: &message.lane,
-            topic: &message.topic,
-            slot: message.slot.as_deref(),
-            body: &message.body,
-            expires: message.expires_at.map(|at| at.millis()),
-            at: at.millis(),
-        })
-        .collect();
-    if rows.is_empty() || write(db, sql::QUEUE, json(&rows)).await? == 0 {
-        return Ok(());
+/// Binds a value that is not null as what it is.
+pub(super) fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, value: &Value) -> Query<'q, Sqlite, SqliteArguments> {
+    match value {
+        Value::String(text) => query.bind(text.clone()),
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => query.bind(number),
+            None => query.bind(number.as_f64()),
+        },
+        Value::Bool(yes) => query.bind(i64::from(*yes)),
+        other => query.bind(other.to_string()),
     }
-    (written.wrote, written.outbox) = (true, true);
-    let slots: Vec<_> = rows.iter().filter_map(|row| row.slot).collect();
-    if !slots.is_empty() {
-        write(db, sql::SUPERSEDE, json(&slots)).await?;
-    }
-    Ok(())
-}
-
-/// Runs a statement that takes one list; tells how many rows it wrote.
-pub(super) async fn write(db: &mut SqliteConnection, sql: impl SqlSafeStr, list: String) -> Result<u64, Error> {
-    Ok(sqlx::query(sql).bind(list).execute(db).await?.rows_affected())
-}
-
-/// A list as JSON.
-pub(super) fn json<T: Serialize>(list: &[T]) -> String {
-    serde_json::to_string(list).expect("texts, numbers and lists of them are JSON")
 }

@@ -2,7 +2,7 @@
 
 use sqlx::Error;
 
-use crate::engine::{CommitError, StoreError};
+use crate::store::group::Failure;
 
 // SQLite's primary result codes, https://www.sqlite.org/rescode.html.
 pub(super) const BUSY: i32 = 5;
@@ -14,24 +14,11 @@ pub(super) const NOT_A_DATABASE: i32 = 26;
 /// CONSTRAINT, MISMATCH, RANGE.
 const REFUSED: [i32; 5] = [1, 18, 19, 20, 25];
 
-/// Why a transaction was not made.
-#[derive(Debug, Clone)]
-pub(super) enum Failure {
-    /// Nothing was written: the database won't have what was to be written.
-    Refused(String),
-    /// Nothing was written: the database can't write.
-    Unavailable(String),
-    /// Nobody knows.
-    Unknown(String),
-}
-
-impl Failure {
-    /// Of an error before the transaction was to be committed.
-    pub(super) fn before_commit(error: &Error) -> Self {
-        match code(error) {
-            Some(code) if REFUSED.contains(&code) => Self::Refused(error.to_string()),
-            _ => Self::Unavailable(error.to_string()),
-        }
+/// What an error before the transaction was to be committed means.
+pub(super) fn before_commit(error: &Error) -> Failure {
+    match code(error) {
+        Some(code) if REFUSED.contains(&code) => Failure::Refused(error.to_string()),
+        _ => Failure::Unavailable(error.to_string()),
     }
 }
 
@@ -39,22 +26,4 @@ impl Failure {
 pub(super) fn code(error: &Error) -> Option<i32> {
     let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)
-}
-
-impl From<Failure> for CommitError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(why) => Self::Conflict(why),
-            Failure::Unavailable(why) => Self::Unavailable(why),
-            Failure::Unknown(why) => Self::Unknown(why),
-        }
-    }
-}
-
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(why) | Failure::Unavailable(why) | Failure::Unknown(why) => Self(why),
-        }
-    }
 }

@@ -3,25 +3,22 @@
 //! | | |
 //! |---|---|
 //! | `open` | who may open which file, and its schema |
-//! | `writer` | the one task that writes: group commit, and what became of a COMMIT without an answer |
-//! | `admission` | which commits may be written together |
-//! | `batch`, `checks` | a transaction's commits: first the checks, then a statement for each kind of write |
-//! | `upkeep` | leases, wake-ups, deliveries |
-//! | `sql`, `read` | the statements, and what their rows mean |
+//! | `writer` | a transaction of the one task that writes, and what became of a COMMIT without an answer |
+//! | `survey`, `backup` | a look at a file, and a copy of it, beside whoever works on it |
+//! | `batch`, `sql`, `filter` | the statements, see [`super::group`] |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
 
-mod admission;
+mod backup;
 mod batch;
-mod checks;
 mod failure;
+mod filter;
 mod open;
-mod read;
 mod sql;
+mod survey;
 #[cfg(test)]
 mod tests;
-mod upkeep;
 mod writer;
 
 use std::path::Path;
@@ -32,18 +29,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use sqlx::{Error, QueryBuilder, Sqlite, SqlitePool};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use sqlx::{Error, Row as _, SqlitePool};
+use tokio::sync::{broadcast, mpsc};
 
-use super::rows::knows;
+use super::columns;
+use super::group::{self, Answer, Counters, Queue, Request, Upkeep, json};
+use super::own::{self, OwnTables};
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Row, RunFilter, Store, StoreError, Table,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Store, StoreError,
+    Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
+pub use backup::{BackupError, Copy, backup};
+use batch::{Batch, bind, own_row};
 pub use open::{OpenError, OpenMode, daemon_lives};
-use sql::{OwnTable, OwnTables};
-use upkeep::{Answer, Upkeep};
-use writer::{Asked, Counters, Request, Writer};
+use sql::Statements;
+pub use survey::{inspect, survey};
+use writer::Writer;
 
 /// How many changes a slow listener may lag behind before it is told that it missed some.
 const CHANGES_KEPT: usize = 256;
@@ -54,9 +56,9 @@ const READERS: u32 = 4;
 /// A database file, open. Ends in good order with [`SqliteStore::close`]; when it is dropped
 /// instead, what was asked for is still written, by a task that nobody waits for.
 pub struct SqliteStore {
-    queue: mpsc::UnboundedSender<Request>,
+    queue: Queue,
     readers: SqlitePool,
-    tables: Arc<OwnTables>,
+    tables: Arc<OwnTables<Statements>>,
     changes: broadcast::Sender<Change>,
     counters: Arc<Counters>,
 }
@@ -106,11 +108,11 @@ impl SqliteStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(open::read_only(&opened.options));
-        let (queue, requests) = mpsc::unbounded_channel();
+        let (queue, requests) = Queue::new();
         let store = Self {
             queue,
             readers,
-            tables: Arc::new(OwnTables::new(tables)),
+            tables: Arc::new(OwnTables::new(tables, Statements::new)),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             counters: Arc::default(),
         };
@@ -122,11 +124,7 @@ impl SqliteStore {
 
     /// Writes what was asked for, closes the file and lets go of the lock. Later calls fail.
     pub async fn close(&self) {
-        let (reply, closed) = oneshot::channel();
-        if self.queue.send(Request::Close(reply)).is_ok() {
-            // An error means that the writer is gone already.
-            let _ = closed.await;
-        }
+        self.queue.close().await;
         self.readers.close().await;
     }
 
@@ -140,14 +138,7 @@ impl SqliteStore {
     }
 
     async fn upkeep(&self, what: Upkeep) -> Result<Answer, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let closed = || StoreError("the store is closed".into());
-        self.queue.send(Request::Upkeep(Asked { what, reply })).map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
-    }
-
-    fn own(&self, table: &str) -> Result<&OwnTable, StoreError> {
-        self.tables.get(table).ok_or_else(|| StoreError(format!("no table {table}")))
+        Ok(self.queue.upkeep(what).await?)
     }
 }
 
@@ -166,43 +157,10 @@ fn at_most_one<T>(
     row.as_ref().map(read).transpose().map_err(unread)
 }
 
-fn filtered(filter: &RunFilter) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new(sql::RUNS);
-    let open = filter.open || filter.status.is_some_and(|status| !status.is_final());
-    query.push(if open { " INDEXED BY runs_open WHERE " } else { " WHERE " });
-    query.push(if open { sql::OPEN } else { "true" });
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    for (column, value) in [("step", &filter.step), ("workflow", &filter.workflow), ("key", &filter.key)] {
-        if let Some(value) = value {
-            query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
-        }
-    }
-    if let Some(prefix) = &filter.prefix {
-        let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
-        query.push(" AND (substr(id, 1, ").push_bind(length).push(") = ").push_bind(prefix.clone());
-        query.push(" OR substr(key, 1, ").push_bind(length).push(") = ").push_bind(prefix.clone()).push(")");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND created_at >= ").push_bind(since.millis());
-    }
-    query.push(" ORDER BY seq DESC");
-    if let Some(limit) = filter.limit {
-        query.push(" LIMIT ").push_bind(limit);
-    }
-    query
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        let (reply, answer) = oneshot::channel();
-        let asked = Asked { what: Box::new(commit), reply };
-        if self.queue.send(Request::Commit(asked)).is_err() {
-            return Err(CommitError::Unavailable("the store is closed".into()));
-        }
-        answer.await.unwrap_or_else(|_| Err(CommitError::Unknown("the writer has ended".into())))
+        self.queue.commit(commit).await
     }
 
     async fn claim(&self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Run>, StoreError> {
@@ -223,6 +181,15 @@ impl Store for SqliteStore {
         }
     }
 
+    /// Another daemon on the file is refused when it is opened.
+    fn alone(&self) -> bool {
+        true
+    }
+
+    async fn hold(&self, _: &str, _: &str, _: Timestamp, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let next: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE).fetch_one(&self.readers).await.map_err(unread)?;
         Ok(next.map(Timestamp))
@@ -234,61 +201,77 @@ impl Store for SqliteStore {
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>, StoreError> {
         let row = sqlx::query(sql::RUN).bind(&id.0).fetch_optional(&self.readers).await.map_err(unread)?;
-        at_most_one(row, read::run)
+        at_most_one(row, columns::run)
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        each(filtered(filter).build().fetch_all(&self.readers).await.map_err(unread)?, read::run)
+        let mut query = filter::runs(filter);
+        each(query.build().fetch_all(&self.readers).await.map_err(unread)?, columns::run)
+    }
+
+    async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
+        let query = sqlx::query(if open { sql::TALLY_OPEN } else { sql::TALLY });
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, columns::tally)
     }
 
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
-        each(sqlx::query(sql::PINS).fetch_all(&self.readers).await.map_err(unread)?, read::pin)
+        each(sqlx::query(sql::PINS).fetch_all(&self.readers).await.map_err(unread)?, columns::pin)
     }
 
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
-        each(sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers).await.map_err(unread)?, read::signal)
+        each(sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers).await.map_err(unread)?, columns::signal)
     }
 
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {
-        each(sqlx::query(sql::HISTORY_OF).bind(run).fetch_all(&self.readers).await.map_err(unread)?, read::history)
+        each(sqlx::query(sql::HISTORY_OF).bind(run).fetch_all(&self.readers).await.map_err(unread)?, columns::history)
     }
 
     async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, StoreError> {
-        let own = self.own(table)?;
-        let query = sqlx::query(own.read.clone()).bind(batch::json(&[key]));
+        let own = self.tables.readable(table, &[])?;
+        let query = sqlx::query(own.statements.read.clone()).bind(json(&[key]));
         let row = query.fetch_optional(&self.readers).await.map_err(unread)?;
-        at_most_one(row, |row| read::own(own.table, row))
+        at_most_one(row, |row| own_row(own.table, row))
     }
 
     async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError> {
-        let own = self.own(table)?;
-        if !knows(own.table, column) {
-            return Err(StoreError(format!("{table} has no column {column}")));
-        }
-        let mut query = sqlx::query(own.having(column, value.is_null()));
+        let own = self.tables.readable(table, &[column])?;
+        let mut query = sqlx::query(own::having(own.table, column, value));
         if !value.is_null() {
-            query = read::bind(query, value);
+            query = bind(query, value);
         }
-        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| read::own(own.table, row))
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| own_row(own.table, row))
+    }
+
+    async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
+        let own = self.tables.readable(table, &[])?;
+        let query = sqlx::query(own::page(own.table, page)).bind(&page.prefix).bind(own::beyond(&page.prefix));
+        let query = query.bind(page.limit);
+        let query = match &page.after {
+            Some(after) => query.bind(after),
+            None => query,
+        };
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| own_row(own.table, row))
+    }
+
+    async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError> {
+        let columns: Vec<&str> = matching.keys().map(String::as_str).chain([column]).collect();
+        let own = self.tables.readable(table, &columns)?;
+        let mut query = sqlx::query(own::sum(own.table, column, matching));
+        for value in matching.values().filter(|value| !value.is_null()) {
+            query = bind(query, value);
+        }
+        query.fetch_one(&self.readers).await.and_then(|row| row.try_get(0)).map_err(unread)
     }
 
     async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {
-        let own = self.own(table)?;
-        if !knows(own.table, column) {
-            return Err(StoreError(format!("{table} has no column {column}")));
-        }
-        let row = sqlx::query(own.newest(column)).fetch_optional(&self.readers).await.map_err(unread)?;
-        at_most_one(row, |row| read::own(own.table, row))
+        let own = self.tables.readable(table, &[column])?;
+        let row = sqlx::query(own::newest(own.table, column)).fetch_optional(&self.readers).await.map_err(unread)?;
+        at_most_one(row, |row| own_row(own.table, row))
     }
 
     async fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
-        let commit = Commit { guards: vec![guard.clone()], ..Commit::default() };
         let mut db = self.readers.acquire().await.map_err(unread)?;
-        let mut found = checks::find_runs(&mut db, &[&commit]).await.map_err(unread)?;
-        checks::find_rest(&mut db, &self.tables, &[&commit], &[true], &mut found).await.map_err(unread)?;
-        let alone = checks::Ahead::new();
-        let checked = checks::check(&mut db, &self.tables, &commit, &found, &alone).await.map_err(unread)?;
-        Ok(matches!(checked, checks::Checked::Holds(_)))
+        group::holds(&mut Batch { db: &mut db, tables: &self.tables }, guard).await.map_err(unread)
     }
 
     async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {
@@ -297,7 +280,7 @@ impl Store for SqliteStore {
 
     async fn outbox_due(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
         let query = sqlx::query(sql::OUTBOX_DUE).bind(now.millis()).bind(limit);
-        each(query.fetch_all(&self.readers).await.map_err(unread)?, read::outbox)
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, columns::outbox)
     }
 
     async fn outbox_next(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -311,12 +294,12 @@ impl Store for SqliteStore {
 
     async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {
         let row = sqlx::query(sql::OUTBOX_TOPIC).bind(topic).fetch_optional(&self.readers).await.map_err(unread)?;
-        at_most_one(row, read::outbox)
+        at_most_one(row, columns::outbox)
     }
 
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
         let row = sqlx::query(sql::OUTBOX).bind(id).fetch_optional(&self.readers).await.map_err(unread)?;
-        at_most_one(row, read::outbox)
+        at_most_one(row, columns::outbox)
     }
 
     fn announce(&self) {
@@ -326,5 +309,9 @@ impl Store for SqliteStore {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
+    }
+
+    async fn close(&self) {
+        Self::close(self).await;
     }
 }

@@ -56,7 +56,7 @@ pub enum OpenError {
     #[error("{}: another daemon runs on this database", .0.display())]
     SecondDaemon(PathBuf),
     /// A later build has been at work on it.
-    #[error("{}: the schema is at version {found}, this build knows {known} at most", path.display())]
+    #[error("{}: the schema is at version {found}, this build knows {known} at most: use the newer build's programs", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub(super) async fn open(path: &Path, mode: OpenMode, busy: Duration) -> Result<
         OpenMode::Tool => None,
     };
     let migrations = migrations();
-    let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = known(&migrations);
     if there {
         let found = inspect(path, busy).await?;
         if found > known {
@@ -156,7 +156,7 @@ pub fn daemon_lives(path: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-fn options(path: &Path, busy: Duration) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path, busy: Duration) -> SqliteConnectOptions {
     // Statements carry preimages: they are never logged.
     SqliteConnectOptions::new().filename(path).busy_timeout(busy).disable_statement_logging()
 }
@@ -208,6 +208,23 @@ async fn lock(path: &Path) -> Result<File, OpenError> {
     Err(OpenError::SecondDaemon(path.to_owned()))
 }
 
+/// The version of the schema in the file, and the one that this build works with; a later one is refused.
+pub(super) async fn version(path: &Path, busy: Duration) -> Result<(i64, i64), OpenError> {
+    if !look(path)? {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    let known = known(&migrations());
+    let found = inspect(path, busy).await?;
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok((found, known))
+}
+
+fn known(migrations: &Migrator) -> i64 {
+    migrations.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// The version of the schema in a file of ours, 0 when it has none; an error when it is not ours
 /// or not sound. Writes nothing.
 async fn inspect(path: &Path, busy: Duration) -> Result<i64, OpenError> {
@@ -246,6 +263,7 @@ pub(super) fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "engine", include_str!("../../../migrations/sqlite/0001_engine.sql")),
         migration(2, "payout", include_str!("../../../migrations/sqlite/0002_payout.sql")),
+        migration(3, "audit", include_str!("../../../migrations/sqlite/0003_audit.sql")),
     ])
 }
 

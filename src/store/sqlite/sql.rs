@@ -3,33 +3,11 @@
 //! Lists of objects are read by `jsonb_each`, which does not make text of each object again
 //! wherever one of its fields is read (SQLite 3.51; the one that sqlx brings along is).
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use sqlx::SqlStr;
 
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
-
-use crate::engine::store::{Row, Table};
-
-/// The statuses of a run that has ended. `runs_open` is an index over all other runs, which
-/// SQLite uses where a query has this very condition.
-macro_rules! open {
-    () => {
-        "status NOT IN ('completed', 'failed', 'canceled')"
-    };
-}
-
-macro_rules! run_columns {
-    () => {
-        "seq, id, workflow, version, hash, key, status, step, attempt, state, revision, token, owner, due_at, \
-         signals, heard, error, created_at, updated_at"
-    };
-}
-
-macro_rules! outbox_columns {
-    () => {
-        "seq, id, lane, topic, slot, body, expires_at, state, attempts, due_at, created_at"
-    };
-}
+use crate::engine::store::Table;
+use crate::store::columns::{open, outbox_columns, run_columns};
+use crate::store::own::{columns, fixed, names};
 
 pub(super) const OPEN: &str = open!();
 
@@ -74,8 +52,12 @@ pub(super) const STEP_ON: &str = step!("");
 pub(super) const STEP_OFF: &str = step!(
     "
   owner      = CASE WHEN new.value ->> '$.keep' THEN runs.owner END,
-  due_at     = CASE WHEN new.value ->> '$.ends' THEN NULL
-                    WHEN runs.signals > new.value ->> '$.known' THEN new.value ->> '$.at'
+  due_at     = CASE WHEN runs.signals > new.value ->> '$.known'
+                         AND (NOT new.value ->> '$.ends' OR EXISTS (
+                           SELECT 1 FROM signals WHERE run = runs.seq AND number > new.value ->> '$.known'
+                                                   AND substr(name, 1, 1) = '@'))
+                    THEN new.value ->> '$.at'
+                    WHEN new.value ->> '$.ends' THEN NULL
                     ELSE new.value ->> '$.due' END,"
 );
 
@@ -117,9 +99,9 @@ INSERT INTO signals (run, number, name, payload, dedup, at)
 SELECT runs.seq, runs.signals + row_number() OVER (PARTITION BY runs.seq ORDER BY new.key),
        new.value ->> '$.name', new.value ->> '$.payload', new.value ->> '$.dedup', new.value ->> '$.at'
 FROM jsonb_each(?1) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
-WHERE runs.",
+WHERE (runs.",
     open!(),
-    "
+    " OR substr(new.value ->> '$.name', 1, 1) = '@')
   AND NOT EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND dedup = new.value ->> '$.dedup')
 RETURNING run, name, at"
 );
@@ -171,7 +153,8 @@ pub(super) const RELEASE: &str = concat!(
     "
 UPDATE runs SET owner = NULL, due_at = CASE WHEN ",
     open!(),
-    " THEN ?2 END
+    " OR EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND taken IS NULL AND substr(name, 1, 1) = '@')
+  THEN ?2 END
 WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_owner WHERE owner IS NOT NULL AND owner <> ?1)"
 );
 pub(super) const WAKE: &str = concat!(
@@ -188,6 +171,38 @@ WHERE outbox.seq = new.value ->> 0 AND outbox.state = 'pending'";
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
+/// The runs whose ids or keys lie between two texts. There are few workflows, each found by one
+/// step through the index from the one before.
+macro_rules! workflows {
+    () => {
+        "WITH RECURSIVE workflows (name) AS (
+  SELECT min(workflow) FROM runs
+  UNION ALL SELECT (SELECT min(workflow) FROM runs WHERE workflow > workflows.name) FROM workflows WHERE name IS NOT NULL)
+"
+    };
+}
+/// Of the beginning of an id or key, and a text beyond all that begin so.
+pub(super) const BEGIN_SO: [&str; 4] = [
+    concat!(workflows!(), "SELECT seq FROM runs WHERE id >= "),
+    " AND id < ",
+    " UNION SELECT runs.seq FROM workflows CROSS JOIN runs ON runs.workflow = workflows.name AND runs.key >= ",
+    " AND runs.key < ",
+];
+/// Of a list of keys.
+pub(super) const OF_KEYS: &str = concat!(
+    workflows!(),
+    "SELECT runs.seq FROM workflows CROSS JOIN runs ON runs.workflow = workflows.name AND runs.key IN (SELECT value FROM \
+     json_each("
+);
+/// The open runs that an index of their own holds; what a query says must be written just so.
+pub(super) const TROUBLED: &str = concat!(open!(), " AND (error IS NOT NULL OR status IN ('paused', 'in-doubt'))");
+
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const TALLY_OPEN: &str = concat!(
+    "SELECT workflow, status, step, count(*), min(created_at) FROM runs INDEXED BY runs_open WHERE ",
+    open!(),
+    " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
+);
 pub(super) const PINS: &str = concat!(
     "SELECT workflow, version, hash, count(*) FROM runs INDEXED BY runs_open WHERE ",
     open!(),
@@ -209,30 +224,15 @@ pub(super) const OUTBOX_TOPIC: &str =
     concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE topic = ?1 ORDER BY seq DESC LIMIT 1");
 
 /// The statements for one of the workflow's own tables, made when the store is opened.
-pub(super) struct OwnTable {
-    pub(super) table: Table,
+pub(super) struct Statements {
     /// The rows whose keys are in a list.
     pub(super) read: SqlStr,
     /// Writes whole rows, over those that are there.
     pub(super) write: SqlStr,
 }
 
-/// The workflow's own tables by name. Nothing but the names that the program itself gives them
-/// gets into their statements; all values are bound.
-pub(super) struct OwnTables(HashMap<&'static str, OwnTable>);
-
-impl OwnTables {
-    pub(super) fn new(tables: &'static [Table]) -> Self {
-        Self(tables.iter().map(|table| (table.name, OwnTable::new(*table))).collect())
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&OwnTable> {
-        self.0.get(name)
-    }
-}
-
-impl OwnTable {
-    fn new(table: Table) -> Self {
+impl Statements {
+    pub(super) fn new(table: Table) -> Self {
         let Table { name, key, .. } = table;
         let list = columns(table);
         let values: Vec<_> = names(table).map(|column| format!("value ->> '$.\"{column}\"'")).collect();
@@ -240,7 +240,6 @@ impl OwnTable {
             table.columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
         let then = if replaced.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", replaced.join(", ")) };
         Self {
-            table,
             read: fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{key}\" IN (SELECT value FROM json_each(?1))")),
             write: fixed(format!(
                 "INSERT INTO \"{name}\" ({list}) SELECT {} FROM jsonb_each(?1) WHERE true \
@@ -249,52 +248,4 @@ impl OwnTable {
             )),
         }
     }
-
-    /// The rows in which one column has a value, by key.
-    pub(super) fn having(&self, column: &str, null: bool) -> SqlStr {
-        let Table { name, key, .. } = self.table;
-        let is = if null { "IS NULL" } else { "= ?1" };
-        let list = columns(self.table);
-        fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{column}\" {is} ORDER BY \"{key}\""))
-    }
-
-    /// The row with the greatest value in a column.
-    pub(super) fn newest(&self, column: &str) -> SqlStr {
-        let list = columns(self.table);
-        let name = self.table.name;
-        fixed(format!(
-            "SELECT {list} FROM \"{name}\" WHERE \"{column}\" IS NOT NULL ORDER BY \"{column}\" DESC LIMIT 1"
-        ))
-    }
-
-    /// How many rows have these values, counted up to a limit that is bound last; the values that
-    /// are not null are bound in their order, then `at_least`'s.
-    pub(super) fn count(&self, matching: &Row, at_least: Option<&str>) -> SqlStr {
-        let mut sql = format!("SELECT count(*) FROM (SELECT 1 FROM \"{}\" WHERE true", self.table.name);
-        for (column, value) in matching {
-            let is = if value.is_null() { "IS NULL" } else { "= ?" };
-            // Writing to a string can't fail.
-            let _ = write!(sql, " AND \"{column}\" {is}");
-        }
-        if let Some(column) = at_least {
-            let _ = write!(sql, " AND \"{column}\" >= ?");
-        }
-        sql.push_str(" LIMIT ?)");
-        fixed(sql)
-    }
-}
-
-/// The key column and then all others.
-pub(super) fn names(table: Table) -> impl Iterator<Item = &'static str> {
-    std::iter::once(table.key).chain(table.columns.iter().copied())
-}
-
-fn columns(table: Table) -> String {
-    let quoted: Vec<_> = names(table).map(|column| format!("\"{column}\"")).collect();
-    quoted.join(", ")
-}
-
-/// Of names that are in the program only; see [`OwnTables`].
-fn fixed(sql: String) -> SqlStr {
-    AssertSqlSafe(std::sync::Arc::<str>::from(sql)).into_sql_str()
 }

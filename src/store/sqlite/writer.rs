@@ -1,60 +1,30 @@
-//! The one task that writes. It folds whatever has queued while the last transaction was synced
-//! into the next one, so that a lone commit never waits and many share one sync.
+//! SQLite's side of the writer: a transaction, and what became of a COMMIT without an answer.
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Error, SqliteConnection};
-use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{broadcast, mpsc};
 
-use super::batch::{self, Applied, Verdict};
-use super::failure::{self, Failure};
+use super::batch::Batch;
+use super::failure;
 use super::open::Opened;
-use super::sql::{self, OwnTables};
-use super::upkeep::{Answer, Upkeep};
-use crate::engine::store::{Change, Commit, CommitError, Committed, StoreError};
-
-/// The most requests in one transaction.
-const MOST: usize = 512;
+use super::sql::{self, Statements};
+use crate::engine::store::{Change, Commit};
+use crate::store::group::{self, AskedCommit, AskedUpkeep, Backend, Counters, Done, Failure, Request, announce, serve};
+use crate::store::own::OwnTables;
 
 /// How often an idle daemon looks whether a tool has left something for it.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What is asked of the writer.
-pub(super) enum Request {
-    Commit(Asked<Box<Commit>, Committed, CommitError>),
-    Upkeep(Asked<Upkeep, Answer, StoreError>),
-    /// Write what has queued, and end.
-    Close(oneshot::Sender<()>),
-}
-
-/// A request and where its answer goes. Who asked may be gone when it is answered.
-pub(super) struct Asked<T, A, E> {
-    pub(super) what: T,
-    pub(super) reply: oneshot::Sender<Result<A, E>>,
-}
-
-type AskedCommit = Asked<Box<Commit>, Committed, CommitError>;
-type AskedUpkeep = Asked<Upkeep, Answer, StoreError>;
-
-/// Counts of the writer's transactions.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) batches: AtomicU64,
-    pub(super) requests: AtomicU64,
-    pub(super) last: AtomicU64,
-}
 
 /// The writer's belongings.
 pub(super) struct Writer {
     options: SqliteConnectOptions,
     /// Open, and in no transaction; none: to be opened again.
     db: Option<SqliteConnection>,
-    tables: Arc<OwnTables>,
+    tables: Arc<OwnTables<Statements>>,
     /// How many transactions a daemon's journal counts. A tool has no part in the count: it is
     /// alone in nothing, so that the count could not tell it what became of its own.
     journal: Option<i64>,
@@ -73,16 +43,10 @@ enum Stage {
     Commit(Error, Done),
 }
 
-/// What a transaction came to, if it was committed.
-struct Done {
-    applied: Applied,
-    answers: Vec<Answer>,
-}
-
 impl Writer {
     pub(super) async fn new(
         opened: Opened,
-        tables: Arc<OwnTables>,
+        tables: Arc<OwnTables<Statements>>,
         changes: broadcast::Sender<Change>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
@@ -105,108 +69,8 @@ impl Writer {
     }
 
     /// Works until all that could ask are gone, or it is asked to end.
-    pub(super) async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Request>) {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut requests = Vec::with_capacity(MOST);
-        let mut put_off: Vec<AskedCommit> = Vec::new();
-        let mut closing = Vec::new();
-        loop {
-            let (mut commits, mut upkeep) = (std::mem::take(&mut put_off), Vec::new());
-            if commits.is_empty() {
-                tokio::select! {
-                    count = queue.recv_many(&mut requests, MOST) => if count == 0 { break },
-                    _ = look.tick() => {
-                        self.look_around().await;
-                        continue;
-                    }
-                }
-            } else {
-                while requests.len() + commits.len() < MOST
-                    && let Ok(request) = queue.try_recv()
-                {
-                    requests.push(request);
-                }
-            }
-            for request in requests.drain(..) {
-                match request {
-                    Request::Commit(asked) => commits.push(asked),
-                    Request::Upkeep(asked) => upkeep.push(asked),
-                    Request::Close(reply) => {
-                        queue.close();
-                        closing.push(reply);
-                    }
-                }
-            }
-            put_off = self.write(commits, upkeep).await;
-            // Those just answered get to ask for more before the next batch is closed.
-            tokio::task::yield_now().await;
-        }
-        if let Some(db) = self.db.take() {
-            // All that matters is committed.
-            let _ = db.close().await;
-        }
-        drop(self.lock.take());
-        for reply in closing {
-            let _ = reply.send(());
-        }
-    }
-
-    /// Writes a batch and answers; gives back what is put off to the next.
-    async fn write(&mut self, commits: Vec<AskedCommit>, upkeep: Vec<AskedUpkeep>) -> Vec<AskedCommit> {
-        if commits.is_empty() && upkeep.is_empty() {
-            return commits;
-        }
-        let done = self.transaction(&commits, &upkeep).await;
-        if !matches!(done, Err(Failure::Refused(_))) || commits.len() + upkeep.len() == 1 {
-            return answer(commits, upkeep, done);
-        }
-        // The database won't have something of what the batch was to write: only who asked for
-        // that shall suffer, so that each has a transaction of its own.
-        for one in commits {
-            let done = self.transaction(std::slice::from_ref(&one), &[]).await;
-            answer(vec![one], Vec::new(), done);
-        }
-        for one in upkeep {
-            let done = self.transaction(&[], std::slice::from_ref(&one)).await;
-            answer(Vec::new(), vec![one], done);
-        }
-        Vec::new()
-    }
-
-    /// One transaction, from its beginning to the certainty of what became of it.
-    async fn transaction(&mut self, commits: &[AskedCommit], upkeep: &[AskedUpkeep]) -> Result<Done, Failure> {
-        let mut db = match self.db.take() {
-            Some(db) => db,
-            None => self.connect().await.map_err(|error| Failure::Unavailable(error.to_string()))?,
-        };
-        let done = match self.attempt(&mut db, commits, upkeep).await {
-            Ok(done) => {
-                self.db = Some(db);
-                done
-            }
-            Err(Stage::Before(error)) => {
-                // A connection that can't roll back is closed, which comes to the same.
-                if execute(&mut db, sql::ROLLBACK).await.is_ok() {
-                    self.db = Some(db);
-                }
-                return Err(Failure::before_commit(&error));
-            }
-            Err(Stage::Commit(error, done)) => {
-                // Whatever a transaction left open ends with its connection.
-                let _ = db.close().await;
-                self.settle(&error).await?;
-                done
-            }
-        };
-        if done.applied.wrote {
-            self.counters.batches.fetch_add(1, Ordering::Relaxed);
-            let requests = (commits.len() + upkeep.len()) as u64;
-            self.counters.requests.fetch_add(requests, Ordering::Relaxed);
-            self.counters.last.store(requests, Ordering::Relaxed);
-        }
-        self.tell(done.applied.runs, done.applied.outbox);
-        Ok(done)
+    pub(super) async fn run(self, queue: mpsc::UnboundedReceiver<Request>) {
+        serve(self, queue, LOOK).await;
     }
 
     async fn attempt(
@@ -235,10 +99,11 @@ impl Writer {
     ) -> Result<Done, Error> {
         execute(db, sql::BEGIN).await?;
         let commits: Vec<&Commit> = commits.iter().map(|asked| &*asked.what).collect();
-        let mut applied = batch::apply(db, &self.tables, &commits).await?;
+        let mut batch = Batch { db: &mut *db, tables: &self.tables };
+        let mut applied = group::apply(&mut batch, &commits).await?;
         let mut answers = Vec::with_capacity(upkeep.len());
         for asked in upkeep {
-            answers.push(asked.what.apply(db, &mut applied).await?);
+            answers.push(asked.what.apply(&mut batch, &mut applied).await?);
         }
         if applied.wrote && self.journal.is_some() {
             sqlx::query(sql::COUNT).execute(db).await?;
@@ -298,6 +163,39 @@ impl Writer {
         self.version = sqlx::query_scalar(sql::DATA_VERSION).fetch_one(db).await?;
         Ok(())
     }
+}
+
+impl Backend for Writer {
+    async fn transaction(&mut self, commits: &[AskedCommit], upkeep: &[AskedUpkeep]) -> Result<Done, Failure> {
+        let mut db = match self.db.take() {
+            Some(db) => db,
+            None => self.connect().await.map_err(|error| Failure::Unavailable(error.to_string()))?,
+        };
+        let done = match self.attempt(&mut db, commits, upkeep).await {
+            Ok(done) => {
+                self.db = Some(db);
+                done
+            }
+            Err(Stage::Before(error)) => {
+                // A connection that can't roll back is closed, which comes to the same.
+                if execute(&mut db, sql::ROLLBACK).await.is_ok() {
+                    self.db = Some(db);
+                }
+                return Err(failure::before_commit(&error));
+            }
+            Err(Stage::Commit(error, done)) => {
+                // Whatever a transaction left open ends with its connection.
+                let _ = db.close().await;
+                self.settle(&error).await?;
+                done
+            }
+        };
+        if done.applied.wrote {
+            self.counters.count(commits.len() + upkeep.len());
+        }
+        announce(&self.changes, done.applied.runs, done.applied.outbox);
+        Ok(done)
+    }
 
     /// Tells of what somebody else has written.
     async fn look_around(&mut self) {
@@ -306,43 +204,17 @@ impl Writer {
         let Ok(version) = sqlx::query_scalar(sql::DATA_VERSION).fetch_one(db).await else { return };
         if version != self.version {
             self.version = version;
-            self.tell(true, true);
+            announce(&self.changes, true, true);
         }
     }
 
-    fn tell(&self, runs: bool, outbox: bool) {
-        for change in [runs.then_some(Change::Runs), outbox.then_some(Change::Outbox)].into_iter().flatten() {
-            // Nobody listening is no failure.
-            let _ = self.changes.send(change);
+    async fn end(mut self) {
+        if let Some(db) = self.db.take() {
+            // All that matters is committed.
+            let _ = db.close().await;
         }
+        drop(self.lock.take());
     }
-}
-
-/// Answers all that were asked, and gives back what is put off.
-fn answer(commits: Vec<AskedCommit>, upkeep: Vec<AskedUpkeep>, done: Result<Done, Failure>) -> Vec<AskedCommit> {
-    let mut put_off = Vec::new();
-    match done {
-        Ok(done) => {
-            for (asked, verdict) in commits.into_iter().zip(done.applied.verdicts) {
-                match verdict {
-                    Verdict::Now(outcome) => drop(asked.reply.send(outcome)),
-                    Verdict::Later => put_off.push(asked),
-                }
-            }
-            for (asked, answer) in upkeep.into_iter().zip(done.answers) {
-                let _ = asked.reply.send(Ok(answer));
-            }
-        }
-        Err(failure) => {
-            for asked in commits {
-                let _ = asked.reply.send(Err(failure.clone().into()));
-            }
-            for asked in upkeep {
-                let _ = asked.reply.send(Err(failure.clone().into()));
-            }
-        }
-    }
-    put_off
 }
 
 async fn execute(db: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {

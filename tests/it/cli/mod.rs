@@ -1,6 +1,7 @@
 //! `workflowctl` as operators and their scripts meet it: the program itself, on a real file.
 
 mod import;
+mod migrate_store;
 mod requests;
 
 use std::io::Write;
@@ -65,8 +66,10 @@ impl Place {
     }
 
     fn ctl_fed(&self, args: &[&str], stdin: &str) -> Answer {
+        let database: &[&str] =
+            if args.contains(&"--database") { &[] } else { &["--database", "sqlite://bondflow.db"] };
         let mut program = Command::new(env!("CARGO_BIN_EXE_workflowctl"))
-            .args(["--database", "sqlite://bondflow.db"])
+            .args(database)
             .args(args)
             .current_dir(self.folder.path())
             .env("USER", "alice")

@@ -85,6 +85,23 @@ pub async fn the_leases_of_the_dead_end<S: StoreUnderTest>() {
     assert_eq!(store.release_others(OWNER, at(8)).await.unwrap(), 0);
 }
 
+pub async fn a_part_is_held_by_one_of_several_daemons<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    let hold = async |part, owner, now, until| store.hold(part, owner, at(now), at(until)).await.unwrap();
+    assert!(hold("outbox", OWNER, 0, 10).await);
+    if store.alone() {
+        assert!(hold("outbox", OTHER, 1, 10).await, "whoever else had it is dead");
+        return;
+    }
+    assert!(!hold("outbox", OTHER, 9, 20).await);
+    assert!(hold("other", OTHER, 9, 20).await);
+    assert!(hold("outbox", OWNER, 9, 30).await, "it is prolonged");
+    assert!(!hold("outbox", OTHER, 29, 40).await);
+    assert!(hold("outbox", OTHER, 30, 40).await);
+    assert!(!hold("outbox", OWNER, 31, 90).await, "who has lost it has to wait as well");
+}
+
 pub async fn a_run_is_woken_but_not_put_off<S: StoreUnderTest>() {
     let subject = S::fresh().await;
     let store = subject.store();

@@ -19,12 +19,14 @@ use subject::StoreUnderTest;
 
 macro_rules! on_every_store {
     ($($duty:ident :: $test:ident),+ $(,)?) => {
-        on_every_store!(@ memory super::subject::Memory; $($duty::$test),+);
-        on_every_store!(@ sqlite super::subject::Sqlite; $($duty::$test),+);
+        on_every_store!(@ memory super::subject::Memory, all(); $($duty::$test),+);
+        on_every_store!(@ sqlite super::subject::Sqlite, all(); $($duty::$test),+);
+        on_every_store!(@ postgres super::subject::Postgres, postgres; $($duty::$test),+);
     };
-    (@ $store:ident $subject:ty; $($duty:ident :: $test:ident),+) => {
+    (@ $store:ident $subject:ty, $there:meta; $($duty:ident :: $test:ident),+) => {
         mod $store {
             $(
+                #[cfg_attr(not($there), ignore = "PostgreSQL is not installed")]
                 #[tokio::test]
                 async fn $test() {
                     super::$duty::$test::<$subject>().await;
@@ -60,6 +62,7 @@ on_every_store! {
     leases::a_lease_that_ended_is_good_until_somebody_takes_the_run,
     leases::only_own_live_leases_are_renewed,
     leases::the_leases_of_the_dead_end,
+    leases::a_part_is_held_by_one_of_several_daemons,
     leases::a_run_is_woken_but_not_put_off,
     leases::a_leased_or_final_run_is_not_woken,
     leases::next_due_is_the_soonest_of_timers_and_leases,
@@ -67,7 +70,8 @@ on_every_store! {
     signals::signals_are_numbered_in_order,
     signals::one_dedup_key_is_one_signal,
     signals::nobody_hears_a_signal_to_no_run,
-    signals::a_final_run_gets_no_signal,
+    signals::a_final_run_hears_an_operator_only,
+    signals::a_run_that_ends_is_due_for_an_operator_who_asked_meanwhile,
     signals::a_waiting_run_is_due_for_a_signal,
     signals::a_backing_off_run_is_due_for_an_operator_only,
     signals::a_leased_run_keeps_its_lease,
@@ -85,6 +89,8 @@ on_every_store! {
     rows::values_come_back_as_they_were,
     rows::rows_are_found_by_a_value,
     rows::the_newest_row_has_the_greatest_value,
+    rows::rows_are_read_page_by_page,
+    rows::a_column_is_summed,
     rows::unknown_tables_and_columns_are_refused,
     rows::guard_on_a_revision,
     rows::guard_on_no_run,
@@ -102,6 +108,8 @@ on_every_store! {
     reading::runs_are_filtered,
     reading::runs_come_newest_first,
     reading::a_prefix_is_no_pattern,
+    reading::stuck_runs_are_found,
+    reading::runs_are_counted,
     reading::pins_of_open_runs_are_counted,
     reading::nothing_is_found_in_an_empty_store,
     reading::changes_are_told,

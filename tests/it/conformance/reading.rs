@@ -29,8 +29,13 @@ pub async fn runs_are_filtered<S: StoreUnderTest>() {
     assert_eq!(found(store, RunFilter { status: Some(Status::Running), ..any() }).await, ["new", "waiting"]);
     assert_eq!(found(store, RunFilter { step: Some("wait".into()), ..any() }).await, ["ended", "paused", "waiting"]);
     assert_eq!(found(store, RunFilter { workflow: Some("other".into()), ..any() }).await, ["waiting"]);
-    assert_eq!(found(store, RunFilter { key: Some("waiting".into()), ..any() }).await, ["waiting", "waiting"]);
-    assert_eq!(found(store, RunFilter { key: Some("wait".into()), ..any() }).await, [""; 0]);
+    let keyed = |keys: &[&str]| RunFilter { keys: Some(keys.iter().map(|key| (*key).to_owned()).collect()), ..any() };
+    assert_eq!(found(store, keyed(&["waiting", "new"])).await, ["new", "waiting", "waiting"]);
+    assert_eq!(found(store, RunFilter { limit: Some(1), ..keyed(&["waiting", "none"]) }).await, ["waiting"]);
+    assert_eq!(found(store, RunFilter { open: true, ..keyed(&["ended"]) }).await, [""; 0]);
+    for none in [&["wait"][..], &[]] {
+        assert_eq!(found(store, keyed(none)).await, [""; 0]);
+    }
     assert_eq!(found(store, RunFilter { since: Some(at(70)), ..any() }).await, ["new", "waiting"]);
     assert_eq!(found(store, RunFilter { since: Some(at(71)), ..any() }).await, [""; 0]);
     let short = id("ended").0[..8].to_owned();
@@ -65,6 +70,61 @@ pub async fn a_prefix_is_no_pattern<S: StoreUnderTest>() {
     assert_eq!(found(store, prefixed("%")).await, [""; 0]);
     assert_eq!(found(store, prefixed("x")).await, ["x%", "xzy", "x_y"], "keys differ by case");
     assert_eq!(found(store, prefixed("")).await.len(), 4);
+}
+
+pub async fn stuck_runs_are_found<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    rest(store, "fine", Status::Waiting).await;
+    rest(store, "paused", Status::Paused).await;
+    rest(store, "doubt", Status::InDoubt).await;
+    for (key, status) in [("erring", Status::BackingOff), ("asking", Status::InDoubt), ("canceled", Status::Canceled)] {
+        let run = begin(store, key).await;
+        commit(store, stepping(0, StepCommit { error: Some("no".into()), ..step(&run, 0, status) })).await;
+    }
+    let run = begin(store, "leased").await;
+    let kept = bondflow::engine::store::Lease::Keep;
+    commit(store, stepping(0, StepCommit { lease: kept, ..step(&run, 0, Status::Running) })).await;
+    commit(store, starting(0, [new_run("overdue", 5), new_run("due", 60)])).await;
+    let stuck = |late| RunFilter { stuck: Some(at(late)), ..RunFilter::default() };
+    assert_eq!(found(store, stuck(60)).await, ["overdue", "asking", "erring", "paused"]);
+    assert_eq!(found(store, stuck(5)).await, ["asking", "erring", "paused"]);
+    assert_eq!(found(store, RunFilter { limit: Some(2), ..stuck(60) }).await, ["overdue", "asking"]);
+    assert_eq!(found(store, RunFilter { status: Some(Status::Paused), ..stuck(60) }).await, ["paused"]);
+    assert_eq!(
+        found(store, RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() }).await,
+        ["asking", "doubt"]
+    );
+    let paused = RunFilter { status: Some(Status::Paused), step: Some("wait".into()), ..RunFilter::default() };
+    assert_eq!(found(store, paused).await, ["paused"]);
+}
+
+pub async fn runs_are_counted<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    assert_eq!(store.tally(false).await.unwrap(), vec![]);
+    rest(store, "a", Status::Waiting).await;
+    rest(store, "b", Status::Completed).await;
+    let mut other = new_run("a", 0);
+    other.pin = Pin { workflow: "other".into(), ..pin() };
+    commit(store, starting(9, [other, new_run("c", 0)])).await;
+    commit(store, starting(7, [new_run("d", 0)])).await;
+    let tally = |workflow: &str, status, step: &str, runs, oldest| bondflow::engine::store::Tally {
+        workflow: workflow.into(),
+        status,
+        step: step.into(),
+        runs,
+        oldest: at(oldest),
+    };
+    let mut expected = vec![
+        tally("flow", Status::Completed, "wait", 1, 0),
+        tally("flow", Status::Running, "first", 2, 7),
+        tally("flow", Status::Waiting, "wait", 1, 0),
+        tally("other", Status::Running, "first", 1, 9),
+    ];
+    assert_eq!(store.tally(false).await.unwrap(), expected);
+    expected.remove(0);
+    assert_eq!(store.tally(true).await.unwrap(), expected);
 }
 
 pub async fn pins_of_open_runs_are_counted<S: StoreUnderTest>() {

@@ -1,6 +1,6 @@
 //! The workflow's own rows, and the conditions that a commit may set.
 
-use bondflow::engine::store::{Guard, RowChange, RowWrite};
+use bondflow::engine::store::{Guard, Page, RowChange, RowWrite};
 use bondflow::engine::{Commit, CommitError, Status, Store};
 use serde_json::{Value, json};
 
@@ -179,6 +179,52 @@ pub async fn the_newest_row_has_the_greatest_value<S: StoreUnderTest>() {
     assert_eq!(store.newest("cursors", "complete_at").await.unwrap(), None, "no row has a value");
     assert!(store.newest("nowhere", "read_until").await.is_err());
     assert!(store.newest("cursors", "nothing").await.is_err());
+}
+
+pub async fn rows_are_read_page_by_page<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    for key in ["b2", "a", "b", "B1", "b1", "b%", "c"] {
+        commit(store, writing(0, [insert("facts", key, [("value", json!("x"))])])).await;
+    }
+    let read = async |prefix: &str, after: Option<&str>, descending, limit| {
+        let page = Page { prefix: prefix.into(), after: after.map(Into::into), descending, limit };
+        let rows = store.page("facts", &page).await.unwrap();
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(read("", None, false, 99).await, "B1 a b b% b1 b2 c");
+    assert_eq!(read("", None, true, 3).await, "c b2 b1");
+    assert_eq!(read("", Some("b1"), true, 2).await, "b% b");
+    assert_eq!(read("b", Some("b"), false, 2).await, "b% b1");
+    assert_eq!(read("b", Some("b1"), false, 9).await, "b2");
+    assert_eq!(read("b1", None, true, 9).await, "b1");
+    assert_eq!(read("d", None, false, 9).await, "");
+    assert!(store.page("nowhere", &Page { limit: 1, ..Page::default() }).await.is_err());
+}
+
+pub async fn a_column_is_summed<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    assert_eq!(store.sum("cursors", "read_until", &row([])).await.unwrap(), 0);
+    let big = 1_i64 << 50;
+    for (key, until, complete) in
+        [("a", json!(big), json!(1)), ("b", json!(-2), json!(1)), ("c", json!(7), Value::Null)]
+    {
+        let values = [("read_until", until), ("complete_at", complete)];
+        commit(store, writing(0, [insert("cursors", key, values)])).await;
+    }
+    commit(store, writing(0, [insert("cursors", "d", [("complete_at", json!(1))])])).await;
+    for (matching, sum) in [
+        (row([]), big + 5),
+        (row([("complete_at", json!(1))]), big - 2),
+        (row([("complete_at", Value::Null)]), 7),
+        (row([("complete_at", json!(2))]), 0),
+    ] {
+        assert_eq!(store.sum("cursors", "read_until", &matching).await.unwrap(), sum, "{matching:?}");
+    }
+    assert!(store.sum("nowhere", "read_until", &row([])).await.is_err());
+    assert!(store.sum("cursors", "nothing", &row([])).await.is_err());
+    assert!(store.sum("cursors", "read_until", &row([("nothing", json!(1))])).await.is_err());
 }
 
 pub async fn guard_on_a_revision<S: StoreUnderTest>() {

@@ -55,20 +55,47 @@ pub async fn nobody_hears_a_signal_to_no_run<S: StoreUnderTest>() {
     assert_eq!(read(store, "none").await.signals, 0);
 }
 
-pub async fn a_final_run_gets_no_signal<S: StoreUnderTest>() {
+pub async fn a_final_run_hears_an_operator_only<S: StoreUnderTest>() {
     let subject = S::fresh().await;
     let store = subject.store();
     for (key, status) in [("a", Status::Completed), ("b", Status::Failed), ("c", Status::Canceled)] {
         rest(store, key, status).await;
         let before = subject.dump().await;
-        commit(store, signaling(1, [new_signal(key, "one", "x"), new_signal(key, "@resume", "y")])).await;
+        commit(store, signaling(1, [new_signal(key, "one", "x")])).await;
         assert_eq!(subject.dump().await, before);
+        commit(store, signaling(2, [new_signal(key, "@resume", "y")])).await;
+        let run = read(store, key).await;
+        assert_eq!((run.signals, run.due_at, run.status), (1, Some(at(2)), status));
+        // Whoever is asked and dies leaves it to the next one.
+        store.claim("daemon-b", at(2), lease_end(), 1).await.unwrap();
+        store.release_others(OWNER, at(3)).await.unwrap();
+        let run = store.claim(OWNER, at(3), lease_end(), 1).await.unwrap().remove(0);
+        let answering = StepCommit { consumed: vec![1], ..step(&run, 4, status) };
+        commit(store, stepping(4, answering)).await;
+        assert_eq!(read(store, key).await.due_at, None);
     }
     // The step of a commit comes before its signals.
     let run = begin(store, "d").await;
     let ending = stepping(1, step(&run, 1, Status::Completed));
     commit(store, Commit { signals: vec![new_signal("d", "one", "x")], ..ending }).await;
     assert_eq!(read(store, "d").await.signals, 0);
+}
+
+pub async fn a_run_that_ends_is_due_for_an_operator_who_asked_meanwhile<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    for (key, name, due) in [("a", "one", None), ("b", "@resume", Some(at(9)))] {
+        let run = begin(store, key).await;
+        commit(store, signaling(1, [new_signal(key, name, "x")])).await;
+        commit(store, stepping(9, step(&run, 9, Status::Completed))).await;
+        assert_eq!(read(store, key).await.due_at, due, "{name}");
+        store.claim(OWNER, at(9), at(5_000), 1).await.unwrap();
+    }
+    let run = begin(store, "c").await;
+    commit(store, signaling(1, [new_signal("c", "@resume", "x")])).await;
+    let knowing = StepCommit { known_signals: 1, ..step(&run, 9, Status::Completed) };
+    commit(store, stepping(9, knowing)).await;
+    assert_eq!(read(store, "c").await.due_at, None, "nobody asked since");
 }
 
 pub async fn a_waiting_run_is_due_for_a_signal<S: StoreUnderTest>() {

@@ -1,8 +1,8 @@
 //! Operations that are likely to meet each other: few keys, few values, much that is stale.
 
 use bondflow::engine::store::{
-    Commit, Guard, Lease, NewRun, NewSignal, Nudge, OutboxMessage, OutboxState, Row, RowChange, RowWrite, RunFilter,
-    StepCommit,
+    Commit, Guard, Lease, NewRun, NewSignal, Nudge, OutboxMessage, OutboxState, Page, Row, RowChange, RowWrite,
+    RunFilter, StepCommit,
 };
 use bondflow::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ impl World {
             61..=80 => Operation::Claim { owner, now, until, limit: self.dice.between(0, 4) as u32 },
             81..=85 => Operation::Renew { owner, now, until },
             86..=87 => Operation::ReleaseOthers { owner, now },
+            93..=94 => Operation::Hold { part: self.dice.pick(&["outbox", "other"]), owner, now, until },
             88..=92 => Operation::Wake { run: self.run_id(), at: self.soon() },
             _ => Operation::Deliver(self.deliveries()),
         }
@@ -57,7 +58,7 @@ impl World {
 
     /// A call that changes nothing.
     pub fn reading(&mut self) -> Operation {
-        match self.dice.between(0, 14) {
+        match self.dice.between(0, 17) {
             0 => Operation::NextDue,
             1 => Operation::Run(self.run_id()),
             2 | 3 => Operation::Runs(self.filter()),
@@ -73,6 +74,9 @@ impl World {
             11 => Operation::Newest("cursors", self.dice.pick(&["read_until", "complete_at"])),
             12 => Operation::Holds(self.guard()),
             13 => Operation::OutboxTopic(self.topic()),
+            14 => Operation::Tally(self.dice.chance(50)),
+            15 => Operation::Page("cursors", self.page()),
+            16 => Operation::Sum("cursors", self.dice.pick(&["read_until", "complete_at"]), self.some_columns()),
             _ => Operation::Outbox(self.message_id()),
         }
     }
@@ -134,12 +138,21 @@ impl World {
             filter.limit = Some(dice.between(0, 5) as u32);
         }
         if self.dice.chance(15) {
-            filter.key = Some(self.key());
+            filter.keys = Some((0..self.dice.between(0, 3)).map(|_| self.key()).collect());
+        }
+        if self.dice.chance(15) {
+            filter.stuck = Some(self.soon());
         }
         if self.dice.chance(15) {
             filter.since = Some(self.soon());
         }
         filter
+    }
+
+    fn page(&mut self) -> Page {
+        let prefix = self.dice.pick(&["", "", "a", "it"]).to_owned();
+        let after = self.dice.chance(40).then(|| self.row_key());
+        Page { prefix, after, descending: self.dice.chance(50), limit: self.dice.between(0, 4) as u32 }
     }
 
     fn deliveries(&mut self) -> Vec<(String, OutboxState, Timestamp)> {

@@ -19,7 +19,7 @@ use bondflow::store::memory::{Dump, MemoryStore};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::conformance::subject::{Memory, Sqlite, StoreUnderTest};
+use crate::conformance::subject::{Memory, Postgres, Sqlite, StoreUnderTest};
 use generate::World;
 use operation::{Numbers, Operation};
 
@@ -46,7 +46,7 @@ async fn agrees<S: StoreUnderTest>() {
 
 /// Makes the operations of that seed; an error tells of the first on which the stores differ.
 async fn compare<S: StoreUnderTest>(subject: &S, seed: u64) -> Result<(), String> {
-    let oracle = MemoryStore::new(TABLES);
+    let oracle = S::oracle();
     let mut world = World::new(seed);
     let mut numbers = Numbers::of(&subject.dump().await);
     let mut made = 0;
@@ -212,4 +212,10 @@ async fn memory_agrees_with_itself() {
 #[tokio::test]
 async fn sqlite_agrees_with_the_oracle() {
     agrees::<Sqlite>().await;
+}
+
+#[cfg_attr(not(postgres), ignore = "PostgreSQL is not installed")]
+#[tokio::test]
+async fn postgres_agrees_with_the_oracle() {
+    agrees::<Postgres>().await;
 }

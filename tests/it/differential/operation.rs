@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bondflow::engine::store::{Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, RunFilter};
+use bondflow::engine::store::{Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, Page, Row, RunFilter};
 use bondflow::engine::{Run, RunId, Store, Timestamp};
 use bondflow::store::memory::Dump;
 use serde::Serialize;
@@ -28,6 +28,12 @@ pub enum Operation {
         owner: &'static str,
         now: Timestamp,
     },
+    Hold {
+        part: &'static str,
+        owner: &'static str,
+        now: Timestamp,
+        until: Timestamp,
+    },
     Wake {
         run: RunId,
         at: Timestamp,
@@ -36,11 +42,14 @@ pub enum Operation {
     NextDue,
     Run(RunId),
     Runs(RunFilter),
+    Tally(bool),
     Pins,
     Mailbox(RunId),
     History(RunId),
     Row(&'static str, String),
     Rows(&'static str, &'static str, Value),
+    Page(&'static str, Page),
+    Sum(&'static str, &'static str, Row),
     /// The greatest value of a column of a table; which row has it is open when several do.
     Newest(&'static str, &'static str),
     Holds(Guard),
@@ -84,6 +93,7 @@ impl Operation {
             Self::Claim { owner, now, until, limit } => runs(store.claim(owner, now, until, limit).await.unwrap()),
             Self::Renew { owner, now, until } => json!(store.renew(owner, now, until).await.unwrap()),
             Self::ReleaseOthers { owner, now } => json!(store.release_others(owner, now).await.unwrap()),
+            Self::Hold { part, owner, now, until } => json!(store.hold(part, owner, now, until).await.unwrap()),
             Self::Wake { run, at } => json!(store.wake(number(&run), at).await.unwrap()),
             Self::Deliver(offers) => {
                 let delivery = |(id, state, due_at): (String, _, _)| Delivery { seq: numbers.get(&id), state, due_at };
@@ -92,6 +102,7 @@ impl Operation {
             Self::NextDue => json!(store.next_due().await.unwrap()),
             Self::Run(id) => runs(store.run(&id).await.unwrap().into_iter().collect()),
             Self::Runs(filter) => runs(store.runs(&filter).await.unwrap()),
+            Self::Tally(open) => json!(store.tally(open).await.unwrap()),
             Self::Pins => {
                 let mut pins = store.pins().await.unwrap();
                 pins.sort();
@@ -101,6 +112,8 @@ impl Operation {
             Self::History(run) => json!(store.history(number(&run)).await.unwrap()),
             Self::Row(table, key) => json!(store.row(table, &key).await.unwrap()),
             Self::Rows(table, column, value) => json!(store.rows(table, column, &value).await.unwrap()),
+            Self::Page(table, page) => json!(store.page(table, &page).await.unwrap()),
+            Self::Sum(table, column, matching) => json!(store.sum(table, column, &matching).await.unwrap()),
             Self::Newest(table, column) => {
                 json!(store.newest(table, column).await.unwrap().map(|row| row[column].clone()))
             }

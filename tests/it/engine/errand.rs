@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bondflow::engine::operator::{Reentry, Word};
 use bondflow::engine::{
     Bound, Context, Definition, Draft, ErasedStep, Outcome, RunId, Signal, Step, StepError, Timestamp, Transition,
     erase,
@@ -194,6 +195,14 @@ macro_rules! steps {
                     self.0.transition($name, outcome.0, outcome.1, tx);
                 }
 
+                async fn resolve(&self, _cx: &Context<'_, Errand>, word: &Word) -> Result<$outcome, String> {
+                    match ($name, word) {
+                        ("pay", Word::Happened { evidence }) if evidence == "a receipt" => Ok($outcome("paid", vec![])),
+                        ("pay", Word::DidNot) => Ok($outcome("not_paid", vec![])),
+                        _ => Err("that is no receipt".into()),
+                    }
+                }
+
                 fn wake_at(&self, state: &Errand, _now: Timestamp) -> Option<Timestamp> {
                     state.deadline.filter(|_| $name == "listen")
                 }
@@ -223,7 +232,17 @@ steps! {
     Report Reported "report" ["reported"];
 }
 
+/// Whoever has heard "never" goes back to no step; others have heard of the retry.
+fn retry(key: &str, state: &str, step: &str, _now: Timestamp) -> Result<Reentry, String> {
+    let mut errand: Errand = serde_json::from_str(state).unwrap();
+    if errand.heard.iter().any(|word| word == "never") {
+        return Err(format!("{key} has heard never"));
+    }
+    errand.heard.push(format!("from {step}"));
+    Ok(Reentry { state: serde_json::to_string(&errand).unwrap(), rows: vec![], says: format!("goes on from {step}") })
+}
+
 /// The definition bound to its steps.
 pub fn bound(world: &Arc<World>) -> Arc<Bound> {
-    Arc::new(Bound::new(Definition::parse(TEXT).unwrap(), steps(world)).unwrap())
+    Arc::new(Bound::new(Definition::parse(TEXT).unwrap(), steps(world)).unwrap().with_retry(retry))
 }

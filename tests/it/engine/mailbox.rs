@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bondflow::engine::operator::Request;
 use bondflow::engine::store::NewSignal;
 use bondflow::engine::{Clock, Effects, Status, StepError, Timestamp};
 use bondflow::store::memory::Call;
@@ -139,7 +138,6 @@ async fn a_run_that_ended_hears_nothing() {
     scene.start("k").await;
     let ended = scene.at_rest("k", Status::Completed).await;
     scene.signal("k", "word", "hello").await;
-    scene.request("k", Request::Resume).await;
     rest().await;
     assert_eq!(scene.run("k").await, ended);
 }

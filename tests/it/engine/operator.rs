@@ -1,7 +1,10 @@
 //! What an operator asks of a run.
 
-use bondflow::engine::operator::Request;
+use bondflow::engine::operator::{Request, Word};
 use bondflow::engine::{Status, StepError};
+use serde_json::json;
+
+use bondflow::engine::Store as _;
 
 use super::scene::{Gate, Scene, rest, wait_for};
 
@@ -89,12 +92,12 @@ async fn pause_and_cancel_are_refused_while_an_effect_is_in_doubt() {
     scene.at_rest("k", Status::InDoubt).await;
     for request in [Request::Pause, Request::Cancel] {
         let before = scene.world.calls("pay").len();
-        scene.request("k", request).await;
+        scene.request("k", request.clone()).await;
         wait_for("another look", || scene.world.calls("pay").len() > before).await;
         scene.at_rest("k", Status::InDoubt).await;
     }
     assert_eq!(
-        scene.details("k").await.iter().filter(|line| line.ends_with("refused: an effect is in doubt")).count(),
+        scene.details("k").await.iter().filter(|line| line.contains("refused: an effect is in doubt")).count(),
         2
     );
     assert!(scene.world.calls("pay").iter().skip(1).all(|seen| !seen.first));
@@ -156,9 +159,176 @@ async fn an_unknown_request_is_journaled_and_changes_nothing() {
     let _daemon = scene.daemon("a");
     scene.start("k").await;
     scene.at_rest("k", Status::Waiting).await;
-    scene.request_named("k", "@dance").await;
+    scene.request_named("k", "@dance", r#"{"by":"ann","request":"dance"}"#).await;
     rest().await;
     let run = scene.at_rest("k", Status::Waiting).await;
     assert!(!run.has_mail());
-    assert_eq!(scene.details("k").await, [format!("{BY}; refused: this build does not know the request")]);
+    let refused = "refused this build does not know the request";
+    assert_eq!(scene.audit("k").await, [format!("dance {refused}")]);
+}
+
+#[tokio::test]
+async fn who_insists_stops_an_effect_in_doubt() {
+    for (request, status) in [(Request::Pause, Status::Paused), (Request::Cancel, Status::Canceled)] {
+        let scene = Scene::new();
+        scene.world.play("pay", |_| Err(StepError::doubt("no answer")));
+        let _daemon = scene.daemon("a");
+        scene.start("k").await;
+        scene.at_rest("k", Status::InDoubt).await;
+        scene.insist("k", request, true).await;
+        scene.at_rest("k", status).await;
+        assert!(scene.audit("k").await[0].contains(" applied "));
+        assert_eq!(scene.world.calls("pay").iter().filter(|seen| seen.first).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_run_goes_on_from_the_step_that_an_operator_chose() {
+    let scene = Scene::new();
+    scene.world.play("report", |_| Err(StepError::pause("strange", "look at this")));
+    let _daemon = scene.daemon("a");
+    scene.start("k").await;
+    scene.at_rest("k", Status::Paused).await;
+    scene.world.play("prepare", |_| Ok("ready"));
+    scene.request("k", Request::Retry { from: "prepare".into() }).await;
+    let run = scene.at_rest("k", Status::Waiting).await;
+    assert_eq!((run.step.as_str(), run.error), ("listen", None));
+    assert!(run.state.contains("from prepare"), "the state is the rule's: {}", run.state);
+    assert_eq!(scene.audit("k").await, ["retry applied goes on from prepare"]);
+    assert!(scene.story("k").await.contains(&"report @retry prepare".to_owned()));
+}
+
+#[tokio::test]
+async fn a_retry_that_makes_no_sense_changes_nothing() {
+    let scene = Scene::new();
+    scene.world.play("prepare", |_| Ok("ready"));
+    let _daemon = scene.daemon("a");
+    scene.start("k").await;
+    scene.at_rest("k", Status::Waiting).await;
+    for from in ["pay", "dance", "done"] {
+        scene.request("k", Request::Retry { from: from.into() }).await;
+        scene.until("k", |run| !run.has_mail() && run.owner.is_none()).await;
+    }
+    assert_eq!(
+        scene.audit("k").await,
+        [
+            "retry refused `pay` has an effect that can't be repeated: only the commit of its intent leads there",
+            "retry refused `errand` has no step `dance`, it has prepare, listen, intend, report",
+            "retry refused `errand` has no step `done`, it has prepare, listen, intend, report",
+        ]
+    );
+    let state = serde_json::to_string(&super::errand::Errand { heard: vec!["never".into()], deadline: None }).unwrap();
+    scene.start_with("never", &serde_json::from_str(&state).unwrap()).await;
+    scene.at_rest("never", Status::Waiting).await;
+    scene.request("never", Request::Retry { from: "prepare".into() }).await;
+    scene.until("never", |run| !run.has_mail() && run.owner.is_none()).await;
+    assert_eq!(scene.audit("never").await, ["retry refused never has heard never"], "the workflow's rule decides");
+}
+
+#[tokio::test]
+async fn a_word_ends_an_effect_in_doubt() {
+    for (word, outcome, paid) in [
+        (Word::Happened { evidence: "a receipt".into() }, "pay paid report", 0),
+        (Word::DidNot, "pay not_paid intend", 1),
+    ] {
+        let scene = Scene::new();
+        scene.world.play("pay", |_| Err(StepError::doubt("no answer")));
+        let _daemon = scene.daemon("a");
+        scene.start("k").await;
+        scene.at_rest("k", Status::InDoubt).await;
+        scene.request("k", Request::Resolve { word: Word::Happened { evidence: "a tale".into() } }).await;
+        scene.until("k", |run| run.status == Status::InDoubt && !run.has_mail() && run.owner.is_none()).await;
+        assert_eq!(scene.audit("k").await, ["resolve refused that is no receipt"]);
+        scene.world.play("pay", {
+            let world = std::sync::Arc::clone(&scene.world);
+            move |seen| world.usual(&seen)
+        });
+        scene.request("k", Request::Resolve { word }).await;
+        scene.at_rest("k", Status::Completed).await;
+        assert!(scene.story("k").await.contains(&outcome.to_owned()), "{:?}", scene.story("k").await);
+        assert_eq!(scene.world.paid("k"), paid);
+        assert!(scene.details("k").await.contains(&BY.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn nobodys_word_is_taken_where_nothing_is_in_doubt() {
+    let scene = Scene::new();
+    scene.world.play("prepare", |_| Ok("ready"));
+    let _daemon = scene.daemon("a");
+    scene.start("k").await;
+    scene.at_rest("k", Status::Waiting).await;
+    scene.request("k", Request::Resolve { word: Word::DidNot }).await;
+    scene.until("k", |run| !run.has_mail() && run.owner.is_none()).await;
+    assert_eq!(scene.audit("k").await, ["resolve refused no effect is in doubt at `listen`"]);
+}
+
+#[tokio::test]
+async fn an_operators_signal_is_taken_by_the_step_that_waits_for_it() {
+    let scene = Scene::new();
+    scene.world.play("prepare", |_| Ok("ready"));
+    let _daemon = scene.daemon("a");
+    scene.start("k").await;
+    scene.at_rest("k", Status::Waiting).await;
+    let signal = |name: &str| Request::Signal { name: name.into(), payload: json!("hello") };
+    scene.request("k", signal("shout")).await;
+    scene.until("k", |run| !run.has_mail() && run.owner.is_none()).await;
+    scene.request("k", signal("word")).await;
+    let run = scene.at_rest("k", Status::Completed).await;
+    assert!(run.state.contains("hello"), "{}", run.state);
+    assert_eq!(
+        scene.audit("k").await,
+        [
+            "signal refused no step of `errand` takes a signal `shout`: it takes word",
+            "signal applied `listen` takes the signal `word`",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_has_ended_answers_what_is_so() {
+    let scene = Scene::new();
+    let _daemon = scene.daemon("a");
+    scene.start("k").await;
+    scene.at_rest("k", Status::Completed).await;
+    let before = scene.run("k").await;
+    for request in [Request::Resume, Request::Cancel, Request::Resolve { word: Word::DidNot }] {
+        scene.request("k", request).await;
+    }
+    scene.request("k", Request::Signal { name: "word".into(), payload: json!("hello") }).await;
+    let run = scene.until("k", |run| !run.has_mail() && run.owner.is_none()).await;
+    assert_eq!((run.status, run.step, run.state, run.due_at), (before.status, before.step, before.state, None));
+    let audit = scene.audit("k").await;
+    assert_eq!(audit[0], "resume refused it has ended (completed at `done`)");
+    assert_eq!(audit[3], "signal refused it does not wait at `listen`: it is completed at `done`");
+    assert_eq!(audit.len(), 4);
+}
+
+#[tokio::test]
+async fn a_request_that_races_the_end_is_answered() {
+    let scene = Scene::new();
+    let gate = Gate::default();
+    let door = gate.clone();
+    scene.world.play_slowly("report", move |_| {
+        let door = door.clone();
+        Box::pin(async move {
+            door.pass().await;
+            Ok("reported")
+        })
+    });
+    let daemon = scene.daemon("a");
+    scene.start("k").await;
+    wait_for("the step", || !scene.world.calls("report").is_empty()).await;
+    scene.request("k", Request::Pause).await;
+    gate.open();
+    scene.until("k", |run| run.status == Status::Completed && !run.has_mail() && run.owner.is_none()).await;
+    assert_eq!(scene.audit("k").await, ["pause refused it has ended (completed at `done`)"]);
+
+    // Also when the daemon dies over it.
+    daemon.kill().await;
+    scene.request("k", Request::Resume).await;
+    scene.store.claim("a dead one", super::scene::START, super::scene::START, 1).await.unwrap();
+    let _daemon = scene.daemon("b");
+    scene.until("k", |run| !run.has_mail() && run.owner.is_none()).await;
+    assert_eq!(scene.audit("k").await.len(), 2);
 }

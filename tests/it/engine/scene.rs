@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bondflow::engine::operator::{Asked, Request};
+use bondflow::engine::operator::{AUDIT, Asked, Request};
 use bondflow::engine::store::{Commit, NewRun, NewSignal, OutboxMessage};
 use bondflow::engine::{
     Alarms, Bound, Clock, Draft, Effects, Engine, Options, Parts, Registry, Run, RunId, Sealed, Sealer, Status, Store,
@@ -65,7 +65,7 @@ impl Scene {
         let world = Arc::new(World::default());
         Self {
             clock: VirtualClock::starting_at(START),
-            store: Arc::new(MemoryStore::new(&[])),
+            store: Arc::new(MemoryStore::new(&[AUDIT])),
             bound: bound(&world),
             world,
             alarms: Alarms::default(),
@@ -125,14 +125,21 @@ impl Scene {
 
     /// An operator's request.
     pub async fn request(&self, key: &str, request: Request) {
-        self.request_named(key, request.name()).await;
+        self.insist(key, request, false).await;
     }
 
-    pub async fn request_named(&self, key: &str, name: &str) {
-        let asked = Asked { by: "ann".into(), reason: Some("a reason".into()) };
+    /// The same by somebody who may insist on it.
+    pub async fn insist(&self, key: &str, request: Request, force: bool) {
+        let run = self.run(key).await;
+        let ticket = format!("{} {}", request.name(), run.signals);
+        let asked = Asked { ticket, by: "ann".into(), reason: Some("a reason".into()), force, request };
+        let name = asked.request.signal();
+        self.request_named(key, &name, &serde_json::to_string(&asked).unwrap()).await;
+    }
+
+    pub async fn request_named(&self, key: &str, name: &str, payload: &str) {
         let dedup = format!("{name} {}", self.run(key).await.signals);
-        let payload = serde_json::to_string(&asked).unwrap();
-        let signal = NewSignal { run: self.id(key), name: name.into(), payload, dedup };
+        let signal = NewSignal { run: self.id(key), name: name.into(), payload: payload.into(), dedup };
         self.commit(Commit { signals: vec![signal], ..Commit::default() }).await;
     }
 
@@ -180,6 +187,14 @@ impl Scene {
     pub async fn details(&self, key: &str) -> Vec<String> {
         let history = self.store.history(self.run(key).await.seq).await.unwrap();
         history.into_iter().filter_map(|entry| entry.detail).collect()
+    }
+
+    /// What came of the requests to a run, oldest first: request, outcome, detail.
+    pub async fn audit(&self, key: &str) -> Vec<String> {
+        let id = self.id(key).0;
+        let rows = self.store.rows("audit", "run", &id.into()).await.unwrap();
+        let text = |row: &bondflow::engine::store::Row, column: &str| row[column].as_str().unwrap().to_owned();
+        rows.iter().map(|row| ["request", "outcome", "detail"].map(|column| text(row, column)).join(" ")).collect()
     }
 
     /// The payloads that a run has not consumed.

@@ -1,5 +1,5 @@
 //! The acceptance scenarios, end to end: real gRPC to an lnd stand-in, a real websocket to a
-//! relay, a real database file.
+//! relay, a real database: a file, or one on a PostgreSQL server (`STORE=postgres`).
 
 mod caps;
 mod daemon;
@@ -13,7 +13,7 @@ mod liquidity;
 mod load;
 mod paid_elsewhere;
 mod presence;
-mod process;
+pub mod process;
 mod race;
 mod rulings;
 mod s01;
@@ -32,4 +32,4 @@ mod s14;
 mod side;
 mod told;
 mod trade_payout;
-mod world;
+pub mod world;

@@ -72,8 +72,8 @@ async fn a_sign_of_life_comes_every_minute() {
 
 /// Settings of the same node on another database.
 fn elsewhere(world: &World, database: &str) -> Settings {
-    let own = world.database().display().to_string();
-    let other = world.folder.path().join(database).display().to_string();
+    let own = world.database_url();
+    let other = format!("sqlite://{}", world.folder.path().join(database).display());
     let path = world.settings_file();
     std::fs::write(&path, world.settings_text().replace(&own, &other)).unwrap();
     Settings::load(&path, std::iter::empty()).unwrap()
@@ -85,7 +85,7 @@ async fn a_second_daemon_on_the_key_is_refused_until_the_first_is_long_gone() {
     published_since(&world, HEALTH, 0).await;
     let start = async |database: &str| {
         let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
-        Daemon::start(elsewhere(&world, database), clock).await
+        Daemon::start_in_time_of(clock, elsewhere(&world, database)).await
     };
     let Err(refused) = start("second.db").await else { panic!("two daemons on one key") };
     assert!(matches!(refused, AppError::OtherDaemon(_)), "{refused}");
@@ -98,7 +98,7 @@ async fn a_second_daemon_on_the_key_is_refused_until_the_first_is_long_gone() {
     world.stop().await;
     let start = async |database: &str| {
         let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
-        Daemon::start(elsewhere(&world, database), clock).await
+        Daemon::start_in_time_of(clock, elsewhere(&world, database)).await
     };
     world.clock.advance(Duration::from_secs(119));
     assert!(matches!(start("third.db").await, Err(AppError::OtherDaemon(_))));

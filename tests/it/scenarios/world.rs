@@ -15,6 +15,7 @@ use bondflow::sandbox::clients::{Client, Heard};
 use bondflow::sandbox::lnd::{InvoiceSpec, StandIn, payment_hash};
 use bondflow::sandbox::mostrod::{self, Bond, Trade};
 use bondflow::sandbox::relay::{Limits, SandboxRelay};
+use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 use mostro_core::message::Action;
 use nostr_sdk::{Keys, ToBech32};
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::side::{Fate, Side};
+use crate::cluster::Lent;
 
 /// How long anything may take on the machine's clock before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,6 +50,8 @@ pub struct Setup {
     /// How far the clock is behind the machine's at first: real nodes go by the machine's, and a test that moves the
     /// clock by that much ends in their present.
     pub behind: Duration,
+    /// Whether the database is one on a server.
+    pub server: bool,
 }
 
 impl Default for Setup {
@@ -65,12 +69,24 @@ impl Default for Setup {
             more_relays: 0,
             real_time: false,
             behind: Duration::ZERO,
+            server: on_server(),
         }
+    }
+}
+
+/// Whether the scenarios are run on a database server, `STORE=postgres`, and not on a file.
+fn on_server() -> bool {
+    match std::env::var("STORE").as_deref() {
+        Ok("postgres") => true,
+        Ok("sqlite") | Err(_) => false,
+        Ok(other) => panic!("STORE is sqlite or postgres, not {other}"),
     }
 }
 
 pub struct World<L: Side = StandIn> {
     pub folder: TempDir,
+    /// A database on a server, where the scenarios are run on one.
+    server: Option<Lent>,
     pub clock: VirtualClock,
     pub relay: SandboxRelay,
     pub lnd: L,
@@ -196,6 +212,7 @@ impl<L: Side> World<L> {
         let winner = lnd.winner();
         let world = Self {
             folder,
+            server: if setup.server { Some(Lent::new().await) } else { None },
             clock,
             relay,
             lnd,
@@ -221,6 +238,25 @@ impl<L: Side> World<L> {
         self.folder.path().join("bondflow.db")
     }
 
+    /// The database's address, as the settings have it.
+    pub fn database_url(&self) -> String {
+        match &self.server {
+            Some(database) => database.url().to_owned(),
+            None => format!("sqlite://{}", self.database().display()),
+        }
+    }
+
+    async fn open(&self, mode: OpenMode) -> Arc<dyn Store> {
+        let Some(database) = &self.server else {
+            return Arc::new(SqliteStore::open(&self.database(), TABLES, mode).await.unwrap());
+        };
+        let mode = match mode {
+            OpenMode::Daemon => postgres::OpenMode::Daemon,
+            OpenMode::Tool => postgres::OpenMode::Tool,
+        };
+        Arc::new(PostgresStore::open(database.url(), TABLES, mode, Reckoning::Caller).await.unwrap())
+    }
+
     /// The time by which all of it lives.
     pub fn now(&self) -> Timestamp {
         if self.setup.real_time { SystemClock.now() } else { self.clock.now() }
@@ -233,10 +269,10 @@ impl<L: Side> World<L> {
 
     /// Takes it over, with a run for each debt.
     pub async fn take_over(&self) {
-        let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Daemon).await.unwrap();
+        let store = self.open(OpenMode::Daemon).await;
         let takeover = Takeover::read(&self.mostrod()).await.unwrap();
         let starts = takeover.starts(self.now()).unwrap();
-        takeover.into_store(&store, "a test", starts, self.now()).await.unwrap();
+        takeover.into_store(store.as_ref(), "a test", starts, self.now()).await.unwrap();
         store.close().await;
     }
 
@@ -252,7 +288,7 @@ impl<L: Side> World<L> {
             ("lightning", format!("lnd_grpc_host = '{}'", lnd.address)),
             ("nostr", format!("nsec_privkey = '{}'", self.node.secret_key().to_bech32().unwrap())),
             ("nostr", format!("relays = [{}]", relays.join(", "))),
-            ("database", format!("url = 'sqlite://{}'", self.database().display())),
+            ("database", format!("url = '{}'", self.database_url())),
             ("anti_abuse_bond", "enabled = true".to_owned()),
             ("anti_abuse_bond", format!("slash_node_share_pct = {share}")),
             ("anti_abuse_bond", format!("payout_max_retries = {max_retries}")),
@@ -285,7 +321,15 @@ impl<L: Side> World<L> {
         let settings = Settings::load(&self.settings_file(), std::iter::empty()).unwrap();
         let clock: Arc<dyn Clock> =
             if self.setup.real_time { Arc::new(SystemClock) } else { Arc::new(self.clock.clone()) };
-        async move { Daemon::start(settings, clock).await.unwrap() }
+        let real_time = self.setup.real_time;
+        async move {
+            let started = if real_time {
+                Daemon::start(settings, clock).await
+            } else {
+                Daemon::start_in_time_of(clock, settings).await
+            };
+            started.unwrap()
+        }
     }
 
     pub async fn start(&mut self) {
@@ -321,8 +365,7 @@ impl<L: Side> World<L> {
 
     /// Reads the database beside a daemon that runs in a process of its own.
     pub async fn look(&mut self) {
-        let store = SqliteStore::open(&self.database(), TABLES, OpenMode::Tool).await.unwrap();
-        self.looking = Some(Arc::new(store));
+        self.looking = Some(self.open(OpenMode::Tool).await);
     }
 
     /// The solver rules; the node's direct answer.

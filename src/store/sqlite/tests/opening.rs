@@ -20,10 +20,10 @@ async fn raw(path: &Path) -> SqliteConnection {
 }
 
 /// A database of this program, closed, on which a statement was run.
-async fn made(path: &Path, statement: &'static str) {
+async fn made(path: &Path, statement: &str) {
     daemon(path).await.close().await;
     let mut db = raw(path).await;
-    sqlx::query(statement).execute(&mut db).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut db).await.unwrap();
     db.close().await.unwrap();
 }
 
@@ -59,13 +59,17 @@ async fn a_daemon_hears_what_a_tool_has_left() {
 #[tokio::test]
 async fn a_schema_of_another_build_is_refused() {
     let (_folder, path) = place();
-    made(&path, "UPDATE _sqlx_migrations SET version = 99 WHERE version = 2").await;
+    const NEWEST: &str = "WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
+    let mut versions: Vec<i64> = super::super::open::migrations().iter().map(|migration| migration.version).collect();
+    versions.sort_unstable();
+    let (known, before) = (versions[versions.len() - 1], versions[versions.len() - 2]);
+    made(&path, &format!("UPDATE _sqlx_migrations SET version = 99 {NEWEST}")).await;
     for mode in [OpenMode::Daemon, OpenMode::Tool] {
-        assert_eq!(refusal(&path, mode).await, OpenError::Newer { path: path.clone(), found: 99, known: 2 });
+        assert_eq!(refusal(&path, mode).await, OpenError::Newer { path: path.clone(), found: 99, known });
     }
     let (_folder, path) = place();
-    made(&path, "DELETE FROM _sqlx_migrations WHERE version = 2").await;
-    assert_eq!(refusal(&path, OpenMode::Tool).await, OpenError::Older { path: path.clone(), found: 1, known: 2 });
+    made(&path, &format!("DELETE FROM _sqlx_migrations {NEWEST}")).await;
+    assert_eq!(refusal(&path, OpenMode::Tool).await, OpenError::Older { path: path.clone(), found: before, known });
     let (_folder, path) = place();
     made(&path, "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1").await;
     assert!(matches!(refusal(&path, OpenMode::Daemon).await, OpenError::Unusable { .. }));

@@ -16,7 +16,7 @@ async fn plan(path: &Path, statement: &str) -> String {
 async fn each_statement_finds_its_rows_by_an_index() {
     let (_folder, path) = place();
     let store = daemon(&path).await;
-    let facts = store.own("facts").unwrap();
+    let facts = store.tables.get("facts").unwrap();
     let by_index = [
         (sql::DUE, "INDEX runs_due"),
         (sql::NEXT_DUE, "INDEX runs_due"),
@@ -38,7 +38,7 @@ async fn each_statement_finds_its_rows_by_an_index() {
         (sql::SIGNAL, "SEARCH signals USING"),
         (sql::MAILBOX, "SEARCH signals USING PRIMARY KEY (run=?)"),
         (sql::HISTORY_OF, "SEARCH history USING PRIMARY KEY (run=?)"),
-        (facts.read.as_str(), "SEARCH facts USING INDEX sqlite_autoindex_facts_1"),
+        (facts.statements.read.as_str(), "SEARCH facts USING INDEX sqlite_autoindex_facts_1"),
     ];
     for (statement, expected) in by_index {
         let plan = plan(&path, statement).await;

@@ -5,8 +5,12 @@ mod tables;
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
 use bondflow::store::memory::{Dump, MemoryStore};
+use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 use tempfile::TempDir;
+
+use crate::cluster::Lent;
+pub use tables::{dump, dump_postgres};
 
 /// A store with a place that outlives it.
 pub trait StoreUnderTest: Sized {
@@ -14,6 +18,10 @@ pub trait StoreUnderTest: Sized {
     async fn fresh() -> Self;
     /// What the next daemon finds when this one is gone.
     async fn reopen(self) -> Self;
+    /// An empty oracle that is as much alone on its data as this store.
+    fn oracle() -> MemoryStore {
+        MemoryStore::new(TABLES)
+    }
     /// The store.
     fn store(&self) -> &dyn Store;
     /// All tables, as they are now.
@@ -72,5 +80,42 @@ impl StoreUnderTest for Sqlite {
 
     async fn dump(&self) -> Dump {
         tables::dump(&self.folder.path().join(FILE)).await
+    }
+}
+
+/// PostgreSQL, on a database of the test binary's own cluster.
+pub struct Postgres {
+    store: PostgresStore,
+    database: Lent,
+}
+
+impl Postgres {
+    async fn open(database: Lent) -> Self {
+        // The tests' time is none of a machine's.
+        let opened = PostgresStore::open(database.url(), TABLES, postgres::OpenMode::Daemon, Reckoning::Caller);
+        Self { store: opened.await.unwrap(), database }
+    }
+}
+
+impl StoreUnderTest for Postgres {
+    fn oracle() -> MemoryStore {
+        MemoryStore::shared(TABLES)
+    }
+
+    async fn fresh() -> Self {
+        Self::open(Lent::new().await).await
+    }
+
+    async fn reopen(self) -> Self {
+        self.store.close().await;
+        Self::open(self.database).await
+    }
+
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    async fn dump(&self) -> Dump {
+        tables::dump_postgres(self.database.url()).await
     }
 }

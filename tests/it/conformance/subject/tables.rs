@@ -1,4 +1,4 @@
-//! Reads the tables of a SQLite file beside the store.
+//! Reads the tables of a database beside the store.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use bondflow::engine::store::Row;
 use bondflow::payout::tables::TABLES;
 use bondflow::store::memory::{Dump, MemoryStore};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection};
 
 /// The tables that the oracle has too, each in the order of its primary key.
 pub async fn dump(file: &Path) -> Dump {
@@ -31,4 +31,24 @@ async fn rows(reader: &mut SqliteConnection, table: &str) -> Vec<Row> {
     let query = format!("SELECT json_object({}) FROM \"{table}\" ORDER BY {}", fields.join(", "), key.join(", "));
     let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(reader).await.unwrap();
     rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect()
+}
+
+/// The same of a PostgreSQL database. What a table is sorted by there is its primary key.
+pub async fn dump_postgres(url: &str) -> Dump {
+    let mut reader = PgConnection::connect(url).await.unwrap();
+    let mut parts = vec![];
+    for (table, _) in MemoryStore::new(TABLES).snapshot().dump() {
+        let key = match table.as_str() {
+            "runs" | "outbox" => "seq",
+            "history" => "run, revision",
+            "signals" => "run, number",
+            "inbox" => "id",
+            own => TABLES.iter().find(|table| table.name == own).unwrap().key,
+        };
+        parts.push(format!("'{table}', (SELECT coalesce(json_agg(t ORDER BY {key}), '[]') FROM \"{table}\" AS t)"));
+    }
+    let query = format!("SELECT json_build_object({})::text", parts.join(", "));
+    let dump: String = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut reader).await.unwrap();
+    reader.close().await.unwrap();
+    serde_json::from_str(&dump).unwrap()
 }

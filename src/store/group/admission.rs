@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use super::batch::Found;
+use super::Found;
 use crate::engine::RunId;
 use crate::engine::store::{Commit, Guard};
 

@@ -1,0 +1,94 @@
+//! What a step costs once a million runs have finished in the same file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bondflow::store::sqlite::{OpenMode, SqliteStore};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::bed::{self, Bed};
+use crate::flow::STEPS;
+use crate::load;
+use crate::machine::{percentile, size};
+use crate::report::{Report, Target};
+
+/// How many runs have finished.
+const FINISHED: i64 = 1_000_000;
+
+/// How many runs are driven at once to measure a step.
+const RUNS: u64 = 10_000;
+
+const TIMES: usize = 3;
+
+/// A finished run as the engine leaves it, with its history and its signal.
+const FINISH: [&str; 3] = [
+    "INSERT INTO runs (id, workflow, version, hash, key, status, step, attempt, state, revision, token, signals, heard,
+                       created_at, updated_at)
+     WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+     SELECT lower(hex(randomblob(16))), 'parcel', 1, lower(hex(randomblob(32))), lower(hex(randomblob(18))),
+            'completed', 'done', 0, '{\"sender\":\"4d2c8c6d0ed6b0ec5b8a2a0a2e1f3d44\",\"recipient\":\"99aa8c6d0ed6b0ec5b8a2a0a2e1f3d44\",\"grams\":1250,\"fetched_by\":\"{}\",\"steps\":5}',
+            5, 2, 1, 1, 1700000000000 + n, 1700000000000 + n
+     FROM n",
+    "INSERT INTO history (run, revision, step, attempt, outcome, target, status, at)
+     SELECT seq, step.value, 'deliver', 0, 'delivered', 'bill', 'running', created_at
+     FROM runs CROSS JOIN json_each('[1,2,3,4,5]') AS step",
+    "INSERT INTO signals (run, number, name, payload, dedup, at, taken)
+     SELECT seq, 1, 'fetched', '{\"by\":\"courier\"}', 'fetched', created_at, 3 FROM runs",
+];
+
+/// Compares.
+pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
+    let (_folder, empty) = bed::place()?;
+    let (_other, full) = bed::place()?;
+    fill(&full).await?;
+    report.add("file of a million finished runs", "sqlite", size(&full) as f64 / 1e6, "MB", Target::None);
+    let (mut without, mut with) = (Vec::with_capacity(TIMES), Vec::with_capacity(TIMES));
+    // In turn, so that what else the machine does meets both.
+    for time in 0..TIMES {
+        without.push(a_step(&empty, time).await?);
+        with.push(a_step(&full, time).await?);
+    }
+    without.sort();
+    with.sort();
+    let micros = |steps: &[Duration]| percentile(steps, 50).as_secs_f64() * 1e6;
+    report.add("a step in an empty file", "sqlite", micros(&without), "µs", Target::None);
+    report.add("a step beside a million finished runs", "sqlite", micros(&with), "µs", Target::None);
+    let ratio = micros(&with) / micros(&without);
+    report.add(
+        "a step beside a million finished runs, to one in an empty file",
+        "sqlite",
+        ratio,
+        "x",
+        Target::AtMost(1.2),
+    );
+    Ok(())
+}
+
+/// What one step of many takes.
+async fn a_step(path: &Path, time: usize) -> anyhow::Result<Duration> {
+    let bed = Bed::open(path).await?;
+    let cost = load::run(&bed, &format!("more-{time}"), RUNS).await?;
+    bed.close().await?;
+    Ok(cost.elapsed / u32::try_from(RUNS * STEPS)?)
+}
+
+async fn fill(path: &Path) -> anyhow::Result<()> {
+    SqliteStore::open(path, &[], OpenMode::Daemon).await?.close().await;
+    let mut db = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Off)
+        .pragma("cache_size", "-1048576")
+        .disable_statement_logging()
+        .connect()
+        .await?;
+    for statement in FINISH {
+        sqlx::query(statement).bind(FINISHED).execute(&mut db).await?;
+    }
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut db).await?;
+    db.close().await?;
+    // What the disk still owes for making the file is not to be paid by what is measured.
+    std::fs::File::open(path)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! One run at a time on an idle engine.
+
+use std::time::Duration;
+
+use bondflow::engine::{Status, Store};
+
+use crate::bed::{self, Bed};
+use crate::machine::{Stopwatch, percentile};
+use crate::report::{Report, Target};
+
+/// How many runs are measured, after some that only warm up.
+const RUNS: u64 = 500;
+const WARM_UP: u64 = 50;
+
+/// Lone runs, each signalled as soon as its start is committed.
+pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
+    let (_folder, path) = bed::place()?;
+    let bed = Bed::open(&path).await?;
+    let mut took = Vec::new();
+    for run in 0..WARM_UP + RUNS {
+        let elapsed = lone(&bed, &format!("lone-{run}")).await?;
+        if run >= WARM_UP {
+            took.push(elapsed);
+        }
+        // The engine is to be idle again.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    bed.close().await?;
+    took.sort();
+    for (percent, most) in [(50, 3.0), (99, 10.0)] {
+        let value = percentile(&took, percent).as_secs_f64() * 1_000.0;
+        report.add(format!("lone run of 5 steps, p{percent}"), "sqlite", value, "ms", Target::AtMost(most));
+    }
+    Ok(())
+}
+
+async fn lone(bed: &Bed, key: &str) -> anyhow::Result<Duration> {
+    let watch = Stopwatch::start();
+    let before = bed.acted.billed();
+    bed.start(key).await?;
+    bed.signal(key).await?;
+    while bed.acted.billed() == before {
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    let id = bed.id(key);
+    while bed.store.run(&id).await?.is_none_or(|run| run.status != Status::Completed) {}
+    Ok(watch.elapsed())
+}

@@ -1,0 +1,29 @@
+-- What operators asked of runs, and what came of it: see src/engine/operator/audit.rs. Times are Unix
+-- milliseconds. Ids begin with the time, so that their order is that of the asking.
+
+CREATE TABLE audit (
+  id         TEXT PRIMARY KEY NOT NULL,
+  ticket     TEXT,
+  run        TEXT NOT NULL,
+  workflow   TEXT NOT NULL,
+  key        TEXT NOT NULL,
+  request    TEXT NOT NULL,
+  arguments  TEXT,
+  forced     INTEGER,
+  asked_by   TEXT NOT NULL,
+  reason     TEXT,
+  asked_at   INTEGER NOT NULL,
+  applied_at INTEGER NOT NULL,
+  outcome    TEXT NOT NULL,
+  detail     TEXT,
+  step       TEXT,
+  status     TEXT,
+  revision   INTEGER
+);
+
+CREATE INDEX audit_run ON audit (run);
+
+-- The few open runs that somebody may want to look at: found without a look at all the others. What a
+-- query says must be written just so for this index to serve it.
+CREATE INDEX runs_troubled ON runs (status)
+WHERE status NOT IN ('completed', 'failed', 'canceled') AND (error IS NOT NULL OR status IN ('paused', 'in-doubt'));

@@ -1,0 +1,159 @@
+//! What a batch writes, one record a row, as the statements of both databases read it: a list of
+//! them is one parameter, in JSON.
+
+use serde::Serialize;
+
+use crate::engine::store::{Commit, Lease, NewRun, NewSignal, OutboxMessage, StepCommit};
+use crate::engine::{RunId, Timestamp};
+
+/// A list as JSON.
+pub(in crate::store) fn json<T: Serialize>(list: &[T]) -> String {
+    serde_json::to_string(list).expect("texts, numbers and lists of them are JSON")
+}
+
+/// A step of a run with its line of the history.
+#[derive(Serialize)]
+pub(in crate::store) struct StepRow<'a> {
+    pub(in crate::store) seq: i64,
+    pub(in crate::store) revision: i64,
+    token: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mailbox: Option<i64>,
+    known: i64,
+    taken: usize,
+    status: &'static str,
+    step: &'a str,
+    attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    at: i64,
+    pub(in crate::store) ends: bool,
+    pub(in crate::store) keep: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<i64>,
+    from: &'a str,
+    tried: u32,
+    outcome: &'a str,
+    to: &'a str,
+    became: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    when: i64,
+    /// The signals that it took.
+    #[serde(skip)]
+    pub(in crate::store) consumed: &'a [i64],
+}
+
+impl<'a> StepRow<'a> {
+    pub(super) fn of(commit: &'a Commit) -> Option<Self> {
+        let step = commit.step.as_ref()?;
+        let StepCommit { history, .. } = step;
+        Some(Self {
+            seq: step.seq,
+            revision: step.revision,
+            token: step.token,
+            mailbox: step.mailbox,
+            known: step.known_signals,
+            taken: step.consumed.len(),
+            status: step.status.as_str(),
+            step: &step.step,
+            attempt: step.attempt,
+            state: step.state.as_deref(),
+            error: step.error.as_deref(),
+            at: commit.at.millis(),
+            ends: step.status.is_final(),
+            keep: step.lease == Lease::Keep,
+            due: match step.lease {
+                Lease::Keep => None,
+                Lease::Release(due) => due.map(|due| due.millis()),
+            },
+            from: &history.step,
+            tried: history.attempt,
+            outcome: &history.outcome,
+            to: &history.to,
+            became: history.status.as_str(),
+            detail: history.detail.as_deref(),
+            when: history.at.millis(),
+            consumed: &step.consumed,
+        })
+    }
+}
+
+/// The signals that steps took, as `[run, number, revision of the commit]`.
+pub(in crate::store) fn taken<'a>(steps: impl Iterator<Item = &'a StepRow<'a>>) -> Vec<(i64, i64, i64)> {
+    steps.flat_map(|step| step.consumed.iter().map(|number| (step.seq, *number, step.revision + 1))).collect()
+}
+
+/// A run to be started.
+#[derive(Serialize)]
+pub(in crate::store) struct StartRow<'a> {
+    pub(in crate::store) id: &'a RunId,
+    workflow: &'a str,
+    version: u32,
+    hash: &'a str,
+    key: &'a str,
+    step: &'a str,
+    state: &'a str,
+    due: i64,
+    at: i64,
+}
+
+impl<'a> StartRow<'a> {
+    pub(super) fn of(start: &'a NewRun, id: &'a RunId, at: Timestamp) -> Self {
+        Self {
+            id,
+            workflow: &start.pin.workflow,
+            version: start.pin.version,
+            hash: &start.pin.hash,
+            key: &start.key,
+            step: &start.step,
+            state: &start.state,
+            due: start.due_at.millis(),
+            at: at.millis(),
+        }
+    }
+}
+
+/// A signal to be stored.
+#[derive(Serialize)]
+pub(in crate::store) struct SignalRow<'a> {
+    run: &'a RunId,
+    name: &'a str,
+    payload: &'a str,
+    dedup: &'a str,
+    at: i64,
+}
+
+impl<'a> SignalRow<'a> {
+    pub(super) fn of(signal: &'a NewSignal, at: Timestamp) -> Self {
+        Self { run: &signal.run, name: &signal.name, payload: &signal.payload, dedup: &signal.dedup, at: at.millis() }
+    }
+}
+
+/// A message to be published.
+#[derive(Serialize)]
+pub(in crate::store) struct MessageRow<'a> {
+    id: &'a str,
+    lane: &'a str,
+    topic: &'a str,
+    pub(in crate::store) slot: Option<&'a str>,
+    body: &'a str,
+    expires: Option<i64>,
+    at: i64,
+}
+
+impl<'a> MessageRow<'a> {
+    pub(super) fn of(message: &'a OutboxMessage, at: Timestamp) -> Self {
+        Self {
+            id: &message.id,
+            lane: &message.lane,
+            topic: &message.topic,
+            slot: message.slot.as_deref(),
+            body: &message.body,
+            expires: message.expires_at.map(|at| at.millis()),
+            at: at.millis(),
+        }
+    }
+}
