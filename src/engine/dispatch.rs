@@ -136,7 +136,10 @@ impl Engine {
                     }
                 }
                 () = stopped(&mut stop) => break Ok(()),
-                _ = keeper.join_next() => break Err(StoreError("the leases can't be kept".into())),
+                ran_out = keeper.join_next() => {
+                    let defect = || StoreError("the leases can't be kept".into());
+                    break Err(ran_out.and_then(Result::ok).unwrap_or_else(defect));
+                }
             }
         };
         ending.send_replace(true);

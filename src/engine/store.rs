@@ -318,9 +318,9 @@ pub enum CommitError {
     Unknown(String),
 }
 
-/// Why a reading failed.
+/// Why a call that commits nothing failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the database can't be read: {0}")]
+#[error("the database can't be used: {0}")]
 pub struct StoreError(pub String);
 
 /// Runs to read.

@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 use sqlx::{Error, Row as _, SqlitePool};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::columns;
 use super::group::{self, Answer, Counters, Queue, Request, Upkeep, json};
@@ -61,6 +61,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     tables: Arc<OwnTables<Statements>>,
     changes: broadcast::Sender<Change>,
+    disk: watch::Receiver<Option<String>>,
     counters: Arc<Counters>,
 }
 
@@ -110,15 +111,17 @@ impl SqliteStore {
             .max_lifetime(None)
             .connect_lazy_with(open::read_only(&opened.options));
         let (queue, requests) = Queue::new();
+        let (broken, disk) = watch::channel(None);
         let store = Self {
             queue,
             readers,
             tables: Arc::new(OwnTables::new(tables, Statements::new)),
             changes: broadcast::Sender::new(CHANGES_KEPT),
+            disk,
             counters: Arc::default(),
         };
-        let writer =
-            Writer::new(opened, Arc::clone(&store.tables), store.changes.clone(), Arc::clone(&store.counters)).await;
+        let (tables, counters) = (Arc::clone(&store.tables), Arc::clone(&store.counters));
+        let writer = Writer::new(opened, tables, store.changes.clone(), broken, counters).await;
         let writer = writer.map_err(|error| open::refused(path, &error))?;
         Ok((store, writer, requests))
     }
@@ -127,6 +130,20 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.queue.close().await;
         self.readers.close().await;
+    }
+
+    /// Resolves when the disk is full or fails: nothing can be decided any more, and who goes on
+    /// trying only hides it.
+    pub fn disk_fails(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        let mut disk = self.disk.clone();
+        async move {
+            let told = disk.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+            match told {
+                Some(told) => StoreError(told),
+                // The store was closed in good order.
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// What the writer has done so far.
