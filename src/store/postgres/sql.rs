@@ -265,8 +265,8 @@ pub(super) const PINS: &str = concat!(
     open!(),
     " GROUP BY workflow, version, hash ORDER BY workflow, version, hash"
 );
-pub(super) const MAILBOX: &str =
-    "SELECT number, name, payload, at FROM signals WHERE run = $1 AND taken IS NULL ORDER BY number";
+pub(super) const MAILBOXES: &str = "
+SELECT number, name, payload, at, run FROM signals WHERE run = ANY($1) AND taken IS NULL ORDER BY run, number";
 pub(super) const HISTORY_OF: &str = "
 SELECT revision, step, attempt, outcome, target, status, detail, at FROM history WHERE run = $1 ORDER BY revision";
 pub(super) const WAS_SEEN: &str = "SELECT EXISTS (SELECT 1 FROM inbox WHERE id = $1)";

@@ -209,8 +209,6 @@ pub(super) const PINS: &str = concat!(
     open!(),
     " GROUP BY workflow, version, hash ORDER BY workflow, version, hash"
 );
-pub(super) const MAILBOX: &str =
-    "SELECT number, name, payload, at FROM signals WHERE run = ?1 AND taken IS NULL ORDER BY number";
 pub(super) const MAILBOXES: &str = "
 SELECT number, name, payload, at, run FROM signals
 WHERE run IN (SELECT value FROM json_each(?1)) AND taken IS NULL ORDER BY run, number";
