@@ -5,7 +5,7 @@
 //! | `open` | who may open which file, and its schema |
 //! | `writer` | a transaction of the one task that writes, and what became of a COMMIT without an answer |
 //! | `survey`, `backup` | a look at a file, and a copy of it, beside whoever works on it |
-//! | `batch`, `sql`, `filter` | the statements, see [`super::group`] |
+//! | `batch`, `sql`, `values`, `filter` | the statements, see [`super::group`] |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
@@ -19,6 +19,7 @@ mod sql;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod values;
 mod writer;
 
 use std::path::Path;
@@ -236,7 +237,14 @@ impl Store for SqliteStore {
     }
 
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
-        each(sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers).await.map_err(unread)?, columns::signal)
+        Ok(self.mailboxes(&[run]).await?.into_iter().map(|(_, signal)| signal).collect())
+    }
+
+    async fn mailboxes(&self, runs: &[i64]) -> Result<Vec<(i64, Signal)>, StoreError> {
+        let query = sqlx::query(sql::MAILBOXES).bind(json(runs));
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| {
+            Ok((columns::Columns::number(row, 4)?, columns::signal(row)?))
+        })
     }
 
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {

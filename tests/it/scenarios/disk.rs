@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bondflow::sandbox::lnd::StandIn;
 use mostro_core::message::Action;
 
 use super::kill::{done_once, real, ruled};
@@ -37,7 +38,7 @@ fn confined(settings: &Path, blocks: u64) -> Process {
 /// From a ruling to the payment, the disk giving out at some commit: which one depends on how far
 /// the log may grow, and at which byte of the commit as well.
 async fn fills_up(blocks: u64) {
-    let (world, process) = real(&[("engine", "lease_seconds = 2")]).await;
+    let (world, process) = real::<StandIn>(300).await;
     process.stop(SOON).await;
     let process = confined(&world.settings_file(), blocks);
     ruled(&world).await;
@@ -49,7 +50,7 @@ async fn fills_up(blocks: u64) {
     world.hears(&world.seller, Action::AddBondInvoice, 1).await;
     let (bolt11, hash) = world.invoice(500);
     world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
-    done_once(&world, process, hash).await;
+    done_once(&world, process, hash, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +66,7 @@ async fn a_disk_that_fills_up_in_a_commit_stops_the_daemon_and_loses_nothing() {
 #[ignore = "needs strace: make disk"]
 async fn a_sync_that_fails_stops_the_daemon_and_loses_nothing() {
     for first in [2, 4, 6, 8] {
-        let (world, process) = real(&[("engine", "lease_seconds = 2")]).await;
+        let (world, process) = real::<StandIn>(300).await;
         process.stop(SOON).await;
         let fault = format!("inject=fsync,fdatasync:error=EIO:when={first}+");
         let process = Process::of(
@@ -83,6 +84,6 @@ async fn a_sync_that_fails_stops_the_daemon_and_loses_nothing() {
         world.hears(&world.seller, Action::AddBondInvoice, 1).await;
         let (bolt11, hash) = world.invoice(500);
         world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
-        done_once(&world, process, hash).await;
+        done_once(&world, process, hash, 1).await;
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::side::Side;
 use super::world::{PATIENCE, World};
 
 /// A daemon's process; it is killed when it is dropped.
@@ -48,7 +49,7 @@ impl Process {
     }
 
     /// Starts a daemon in that world, and waits until it works.
-    pub async fn start(world: &World) -> Self {
+    pub async fn start<L: Side>(world: &World<L>) -> Self {
         let process = Self::spawn(&world.settings_file(), "bondflow=info,bondflowd=info");
         process.tells("bondflowd works").await;
         process
