@@ -3,6 +3,7 @@
 mod chain;
 mod database;
 mod facts;
+mod health;
 mod in_force;
 mod inbound;
 mod info;
@@ -30,10 +31,10 @@ use crate::engine::{
 };
 use crate::import::BEGUN_FACT;
 use crate::lnd::{self, startup};
-use crate::nostr::health;
-use crate::nostr::relays::{BadRelays, Patience, Relays, name};
+use crate::nostr::health::{OtherDaemon, other_daemon, published};
+use crate::nostr::relays::{BadRelays, Mail, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
-use crate::nostr::wire::info_address;
+use crate::nostr::wire::health_address;
 use crate::payout::books::upsert;
 use crate::payout::tables::{CURSORS, USERS};
 use crate::payout::{Intake, Workflows, World};
@@ -80,7 +81,7 @@ pub enum AppError {
     Moved(String),
     /// Another daemon on the key.
     #[error(transparent)]
-    OtherDaemon(#[from] health::OtherDaemon),
+    OtherDaemon(#[from] OtherDaemon),
     /// lnd's certificate or the macaroon is not there.
     #[error("`lightning`: {0}")]
     LndFile(#[from] lnd::NotConnected),
@@ -140,7 +141,7 @@ impl Daemon {
         let Settings { lightning, nostr, .. } = settings.clone();
         startup::check_files(&lightning.lnd_cert_file, &lightning.lnd_macaroon_file).await?;
         let database = Database::open(&settings.database.url, clock, reckoning).await?;
-        let Database { store, clock, socket, witness } = database;
+        let Database { store, clock, socket, witness, fails } = database;
         let witness = settings.database.witness.clone().or(witness);
         let node_key = keys.public_key().to_hex();
         let found = lineage::look(store.as_ref(), witness.as_deref()).await?;
@@ -162,16 +163,27 @@ impl Daemon {
         let in_force = Arc::new(InForce::new(settings.clone(), known, node_key)?);
 
         let urls: Vec<String> = nostr.relays.iter().map(ToString::to_string).collect();
-        let told = health::look(&urls, keys.public_key(), clock.now()).await;
-        if let Some(other) = told.other {
+        let installation = facts::installation(store.as_ref(), clock.now()).await?;
+        let (other, published) = tokio::join!(
+            other_daemon(&urls, keys.public_key(), &installation, clock.now()),
+            published(&urls, keys.public_key())
+        );
+        if let Some(other) = other {
             return Err(other.into());
         }
         let lineage =
             Arc::new(Lineage::new(Arc::clone(&store), Arc::clone(&clock), alarms.clone(), witness.as_deref(), &found));
-        lineage.begin(&found, told.published.as_ref(), &info_address(keys.public_key())).await?;
+        lineage.begin(&found, published.as_ref(), &health_address(keys.public_key())).await?;
         let cursors = read_cursors(store.as_ref(), &settings).await?;
-        let (relays, received) =
-            Relays::connect(&urls, &keys, Arc::clone(&clock), &cursors, begun, Patience::default())?;
+        let (relays, received) = Relays::connect(
+            &urls,
+            &keys,
+            Mail::To(keys.public_key()),
+            Arc::clone(&clock),
+            &cursors,
+            begun,
+            Patience::default(),
+        )?;
         let relays = Arc::new(relays);
         let attended = Attended::new(Arc::clone(&relays), Arc::clone(&clock));
         let world = World {
@@ -209,9 +221,20 @@ impl Daemon {
         let reconciler = Reconciler { lineage: Arc::clone(&lineage), world: world.clone() };
         let hurry = Arc::new(Notify::new());
         let intake = Intake::new(world, engine.clone(), workflows);
-        let listener = Listener::new(intake, Arc::clone(&clock), keys, in_force.profile(), begun);
         let stop = daemon.stop.clone();
+        daemon.parts.spawn(health::run(health::Health {
+            engine: engine.clone(),
+            lnd: Arc::new(lnd.clone()),
+            relays: Arc::clone(&relays),
+            urls,
+            node: keys.public_key(),
+            installation,
+            clock: Arc::clone(&clock),
+            alarms: daemon.alarms.clone(),
+            stop: stop.subscribe(),
+        }));
         let publisher = Arc::new(inbound::Outward(relays));
+        let listener = Listener::new(intake, Arc::clone(&clock), keys, in_force.profile(), begun);
         let courier = Courier::new(Arc::clone(&store), Arc::clone(&clock), publisher, Arc::clone(&hurry));
         let courier = courier.named(owner, lease);
         let courier_stop = stop.subscribe();
@@ -220,6 +243,13 @@ impl Daemon {
         daemon.parts.spawn(daemon.spend(engine.clone(), reconciler, lnd.clone(), met, lightning.allow_node_change));
         let keeping = stop.subscribe();
         daemon.parts.spawn(async move { lineage.keep(keeping).await });
+        let mut stopping = stop.subscribe();
+        daemon.parts.spawn(async move {
+            tokio::select! {
+                error = fails => Err(error.into()),
+                _ = stopping.wait_for(|stop| *stop) => Ok(()),
+            }
+        });
         daemon.parts.spawn(chain::run(chain::Chain {
             store: Arc::clone(&store),
             lnd: Arc::new(lnd.clone()),

@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod chaos;
 mod cli;
 mod cluster;
 mod conformance;
 mod contract;
 mod demo;
+mod dice;
 mod differential;
 mod engine;
 mod failover;
+mod fuzz;
 mod graphs;
+mod mutants;
 mod scenarios;
 mod service;

@@ -8,7 +8,7 @@
 //! | | notices | can't see |
 //! |---|---|---|
 //! | [`witness`], a file beside it | an older copy put in its place; a copy elsewhere | a whole folder or machine that was put back |
-//! | the newest info event at the relays | anything older than the last start, or the last hour | relays that are away; the last hour |
+//! | the newest health event at the relays | anything older than the last minute | relays that are away; the last minute |
 //! | lnd's payments | a payment, of a sum that is owed, made after the last commit | what was not paid yet: nothing is lost by that |
 
 mod held;
@@ -152,7 +152,7 @@ impl Lineage {
         Ok(())
     }
 
-    /// An info event at the relays that is newer than any of this database.
+    /// A health event at the relays that is newer than any of this database.
     async fn newer_at_relays(
         &self,
         published: Option<&Published>,
@@ -164,7 +164,7 @@ impl Lineage {
         let own = own.get("created_at").and_then(Value::as_i64).unwrap_or(i64::MAX);
         Ok((published.created_at > own).then(|| {
             format!(
-                "the relays have an info event of this node ({}) that is newer than any of this database",
+                "the relays have a health event of this node ({}) that is newer than any of this database",
                 published.id
             )
         }))

@@ -5,7 +5,6 @@ use bondflow::engine::RunId;
 use clap::Args;
 use serde_json::json;
 
-use crate::ask::nudge;
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::find::find;
@@ -67,8 +66,14 @@ impl Reconcile {
             )));
         }
         ask(desk.store.as_ref(), now, &word).await?;
-        if nudge(desk).await {
+        let there = match &desk.daemon {
+            Some(daemon) => daemon.wake().await,
+            None => false,
+        };
+        if there {
             eprintln!("asked; `reconcile` tells when the daemon goes on, or why it can't");
+        } else {
+            eprintln!("the daemon is not running: it is stored, and heard at the daemon's next start");
         }
         Ok(())
     }

@@ -96,7 +96,7 @@ async fn an_old_backup_is_reconciled_by_the_relays_and_lnd() {
     let told = is_held(&world, |held| held.found.is_empty() && !held.waits_for.is_empty()).await;
     assert!(told.evidence[0].contains("transactions more"), "{told:?}");
     assert_eq!(world.alarms(ALARM), 1);
-    // The relay's info event is newer too, so that nobody knows whether another daemon made it.
+    // The relay's health event is newer too, so that nobody knows whether another daemon made it.
     assert!(told.needs_word && told.evidence.len() == 2, "{told:?}");
     say(&world, Word::default()).await;
     goes_on(&world).await;
