@@ -166,7 +166,7 @@ impl Daemon {
         let installation = facts::installation(store.as_ref(), clock.now()).await?;
         let (other, published) = tokio::join!(
             other_daemon(&urls, keys.public_key(), &installation, clock.now()),
-            published(&urls, keys.public_key())
+            published(&urls, keys.public_key(), &installation)
         );
         if let Some(other) = other {
             return Err(other.into());

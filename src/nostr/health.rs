@@ -25,7 +25,7 @@ pub struct OtherDaemon {
     wait_secs: i64,
 }
 
-/// The newest health event of the node.
+/// The newest health event of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// Its id, hex.
@@ -34,10 +34,14 @@ pub struct Published {
     pub created_at: i64,
 }
 
-/// Asks the relays for the newest health event of the node's key, whoever made it; none when there
-/// is none, or no relay answers in time.
-pub async fn published(relays: &[String], node: PublicKey) -> Option<Published> {
+/// Asks the relays for the newest health event of this installation; none when there is none, or no
+/// relay answers in time.
+pub async fn published(relays: &[String], node: PublicKey, own: &str) -> Option<Published> {
     let newest = |event: &Event| {
+        let tag = event.tags.find(TagKind::custom(INSTALLATION)).and_then(|tag| tag.content());
+        if tag != Some(own) {
+            return None;
+        }
         let created_at = i64::try_from(event.created_at.as_secs()).ok()?;
         Some(Published { id: event.id.to_hex(), created_at })
     };
