@@ -358,7 +358,7 @@ pub struct Tally {
     pub step: String,
     /// How many there are.
     pub runs: u64,
-    /// When the first of them was started.
+    /// When the first of them, in the order in which runs are numbered, was started.
     pub oldest: Timestamp,
 }
 

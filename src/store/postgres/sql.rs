@@ -254,9 +254,9 @@ WHERE outbox.seq = (new ->> 0)::bigint AND outbox.state = 'pending'";
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
-pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), (array_agg(created_at ORDER BY seq))[1] FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
 pub(super) const TALLY_OPEN: &str = concat!(
-    "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE ",
+    "SELECT workflow, status, step, count(*), (array_agg(created_at ORDER BY seq))[1] FROM runs WHERE ",
     open!(),
     " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
 );

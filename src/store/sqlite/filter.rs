@@ -14,21 +14,27 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(sql::RUNS);
     let named = filter.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()) || filter.keys.is_some();
     let open = filter.open || filter.stuck.is_some() || filter.status.is_some_and(|status| !status.is_final());
-    let troubled = matches!(filter.status, Some(Status::Paused | Status::InDoubt));
-    // What the index over the open runs tells by itself is limited there, before any row is read.
-    let by_index = open && filter.status.is_none() && filter.since.is_none() && filter.stuck.is_none();
+    let waiting = filter.status == Some(Status::Waiting);
     if named || filter.stuck.is_some() {
         query.push(" WHERE ").push(if open { sql::OPEN } else { "true" });
-    } else if troubled {
-        query.push(" INDEXED BY runs_troubled WHERE ").push(sql::TROUBLED);
-    } else if by_index {
+    } else if open && !waiting && filter.status.is_some() {
+        query.push(" INDEXED BY runs_astir WHERE ").push(sql::ASTIR);
+    } else if open {
+        // What the index over the open runs tells by itself is limited there, before any row is read; and
+        // only numbers are sorted, never rows.
         query.push(" WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_open WHERE ").push(sql::OPEN);
         equal(&mut query, filter);
+        if waiting {
+            query.push(" AND seq NOT IN (SELECT seq FROM runs INDEXED BY runs_astir WHERE ").push(sql::ASTIR);
+            query.push(" AND status <> 'waiting')");
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND created_at >= ").push_bind(since.millis());
+        }
         limited(&mut query, filter);
         query.push(")");
     } else {
-        query.push(if open { " INDEXED BY runs_open WHERE " } else { " WHERE " });
-        query.push(if open { sql::OPEN } else { "true" });
+        query.push(" WHERE true");
     }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
@@ -48,7 +54,7 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
         query.push(" AND created_at >= ").push_bind(since.millis());
     }
     if let Some(late) = filter.stuck {
-        query.push(" AND seq IN (SELECT seq FROM runs INDEXED BY runs_troubled WHERE ").push(sql::TROUBLED);
+        query.push(" AND seq IN (SELECT seq FROM runs INDEXED BY runs_astir WHERE ").push(sql::ASTIR);
         query.push(" AND (error IS NOT NULL OR status = 'paused')");
         query.push(" UNION SELECT seq FROM runs INDEXED BY runs_due WHERE owner IS NULL AND due_at < ");
         query.push_bind(late.millis()).push(")");
