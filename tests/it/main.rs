@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod chaos;
 mod cli;
 mod cluster;
 mod conformance;
@@ -12,4 +13,5 @@ mod differential;
 mod engine;
 mod failover;
 mod graphs;
+mod mutants;
 mod scenarios;

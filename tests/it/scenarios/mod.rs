@@ -3,11 +3,15 @@
 
 mod commands;
 mod daemon;
+mod disk;
 mod flood;
 mod invoices;
 mod kill;
+mod kill_commits;
+mod kill_held;
 mod load;
 mod paid_elsewhere;
+mod parts;
 pub mod process;
 mod rulings;
 mod s01;
@@ -25,4 +29,5 @@ mod s12;
 mod s14;
 mod side;
 mod told;
+mod trouble;
 pub mod world;

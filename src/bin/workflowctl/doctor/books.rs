@@ -10,6 +10,7 @@ use bondflow::engine::store::RunFilter;
 use bondflow::engine::{Status, Store, Timestamp};
 use bondflow::payout::invariants::{Records, check};
 use bondflow::payout::risk;
+use bondflow::store::Survey;
 use bondflow::store::postgres::PostgresStore;
 use bondflow::store::sqlite::{self, daemon_lives};
 use bondflow::store::wake::{socket_beside, wake};
