@@ -10,8 +10,9 @@ STORE ?=
 DAEMONS ?=
 ROWS ?=
 STORES ?=
+N ?= 1000000
 
-.PHONY: help demo test bench bench-failover contract differential chaos disk mutants check deny graphs needs
+.PHONY: help demo test fuzz load bench bench-failover contract differential chaos disk mutants check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -49,6 +50,12 @@ differential: needs ## Random operations on all stores, answers and tables compa
 
 bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency STORES=sqlite chooses parts, docs/performance.md explains them
 	@ROWS=$(ROWS) STORES=$(STORES) $(CARGO) bench --locked --quiet --bench engine
+
+fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; FUZZ_SEED=… FUZZ_ONLY=… brings one of them again
+	@FUZZ_N=$(N) $(CARGO) test --locked --release --test it -- --exact --ignored --nocapture fuzz::fuzz
+
+load: needs ## Pays LOAD_BONDS bonds (1000) that are slashed at once, beside LOAD_HELD held ones, and fails above LOAD_LIMIT_SECONDS (5)
+	@$(CARGO) test --locked --release --test it -- --exact --ignored --nocapture scenarios::load::load
 
 contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenarios; with LND_BIN=DIR (lnd, btcd, btcctl) on real nodes too
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \

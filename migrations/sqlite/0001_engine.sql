@@ -33,7 +33,7 @@ CREATE TABLE runs (
 -- Drives timers, signals, recovery and leases alike.
 CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX runs_owner ON runs (owner) WHERE owner IS NOT NULL;
-CREATE INDEX runs_open ON runs (workflow, version, hash) WHERE status NOT IN ('completed', 'failed', 'canceled');
+CREATE INDEX runs_open ON runs (workflow, version, hash) WHERE status <> 'completed' AND status <> 'failed' AND status <> 'canceled';
 CREATE INDEX runs_waiting ON runs (workflow, step, due_at) WHERE status = 'waiting' AND owner IS NULL;
 
 CREATE TABLE history (

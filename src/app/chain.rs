@@ -69,6 +69,13 @@ struct Watched {
     warned: bool,
 }
 
+impl Watched {
+    /// Whether lnd cancels it at that height.
+    fn is_overdue(&self, height: u32) -> bool {
+        height.saturating_add(LND_CANCELS_BEFORE) >= self.expiry_height
+    }
+}
+
 async fn look(chain: &Chain, locked: &[Row], known: &mut BTreeMap<String, Watched>) -> Result<(), AppError> {
     let height = match chain.lnd.info().await {
         Ok(info) => info.block_height,
@@ -80,10 +87,12 @@ async fn look(chain: &Chain, locked: &[Row], known: &mut BTreeMap<String, Watche
     for bond in locked {
         let text = |column: &str| bond.get(column).and_then(Value::as_str);
         let (Some(id), Some(hash)) = (text("id"), text("hash").and_then(secret32)) else { continue };
-        if !known.contains_key(id) {
+        // One that lnd should have given back by now is looked at again.
+        let is_known = known.get(id).is_some_and(|watched| !watched.is_overdue(height));
+        if !is_known {
             match chain.lnd.hold_state(hash).await {
                 Ok(HoldState::Accepted { expiry_height }) => {
-                    known.insert(id.to_owned(), Watched { expiry_height, warned: false });
+                    known.entry(id.to_owned()).or_insert(Watched { expiry_height, warned: false });
                 }
                 // It was given back on purpose, or its own run tells of the loss.
                 Ok(HoldState::Canceled | HoldState::Unknown) if is_ruled(chain.store.as_ref(), id).await? => {}

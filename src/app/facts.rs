@@ -17,6 +17,8 @@ pub const NODE_KEY: &str = "node-key";
 pub const MOVED_FACT: &str = "moved-to";
 /// lnd's network, as it names it.
 const LND_NETWORK: &str = "lnd-network";
+/// What all daemons on this database are known by, and no others.
+const INSTALLATION: &str = "installation";
 
 /// Reads a fact.
 pub async fn read(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
@@ -35,6 +37,23 @@ pub async fn read_or_write(store: &dyn Store, at: Timestamp, name: &str, value: 
         Ok(_) => Ok(value.to_owned()),
         Err(CommitError::Conflict(why)) => Ok(read(store, name).await?.ok_or(CommitError::Conflict(why))?),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What this database's daemons are known by: drawn once, when there is none yet.
+///
+/// # Errors
+/// When the database can't be read or written.
+pub async fn installation(store: &dyn Store, at: Timestamp) -> Result<String, super::AppError> {
+    if let Some(known) = read(store, INSTALLATION).await? {
+        return Ok(known);
+    }
+    let drawn = uuid::Uuid::new_v4().to_string();
+    let rows = vec![insert(FACTS, INSTALLATION, json!({ "value": drawn }))];
+    match store.commit(Commit { at, rows, ..Commit::default() }).await {
+        Ok(_) => Ok(drawn),
+        // Another daemon on the same database has drawn one meanwhile, or nobody knows whether this was written.
+        Err(error) => read(store, INSTALLATION).await?.ok_or(error.into()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod chain;
 mod database;
 mod facts;
+mod health;
 mod in_force;
 mod inbound;
 mod info;
@@ -29,8 +30,8 @@ use crate::engine::{
 };
 use crate::import::BEGUN_FACT;
 use crate::lnd::{self, startup};
-use crate::nostr::health;
-use crate::nostr::relays::{BadRelays, Patience, Relays, name};
+use crate::nostr::health::{OtherDaemon, other_daemon};
+use crate::nostr::relays::{BadRelays, Mail, Patience, Relays, name};
 use crate::nostr::seal::NostrSealer;
 use crate::payout::books::upsert;
 use crate::payout::tables::{CURSORS, USERS};
@@ -77,7 +78,7 @@ pub enum AppError {
     Moved(String),
     /// Another daemon on the key.
     #[error(transparent)]
-    OtherDaemon(#[from] health::OtherDaemon),
+    OtherDaemon(#[from] OtherDaemon),
     /// lnd's certificate or the macaroon is not there.
     #[error("`lightning`: {0}")]
     LndFile(#[from] lnd::NotConnected),
@@ -153,12 +154,20 @@ impl Daemon {
         let in_force = Arc::new(InForce::new(settings.clone(), known, node_key)?);
 
         let urls: Vec<String> = nostr.relays.iter().map(ToString::to_string).collect();
-        if let Some(other) = health::other_daemon(&urls, keys.public_key(), clock.now()).await {
+        let installation = facts::installation(store.as_ref(), clock.now()).await?;
+        if let Some(other) = other_daemon(&urls, keys.public_key(), &installation, clock.now()).await {
             return Err(other.into());
         }
         let cursors = read_cursors(store.as_ref(), &settings).await?;
-        let (relays, received) =
-            Relays::connect(&urls, &keys, Arc::clone(&clock), &cursors, begun, Patience::default())?;
+        let (relays, received) = Relays::connect(
+            &urls,
+            &keys,
+            Mail::To(keys.public_key()),
+            Arc::clone(&clock),
+            &cursors,
+            begun,
+            Patience::default(),
+        )?;
         let relays = Arc::new(relays);
         let attended = Attended::new(Arc::clone(&relays), Arc::clone(&clock));
         let world = World {
@@ -194,9 +203,20 @@ impl Daemon {
         };
         let hurry = Arc::new(Notify::new());
         let intake = Intake::new(world, engine.clone(), workflows);
-        let listener = Listener::new(intake, Arc::clone(&clock), keys, in_force.profile(), begun);
         let stop = daemon.stop.clone();
+        daemon.parts.spawn(health::run(health::Health {
+            engine: engine.clone(),
+            lnd: Arc::new(lnd.clone()),
+            relays: Arc::clone(&relays),
+            urls,
+            node: keys.public_key(),
+            installation,
+            clock: Arc::clone(&clock),
+            alarms: daemon.alarms.clone(),
+            stop: stop.subscribe(),
+        }));
         let publisher = Arc::new(inbound::Outward(relays));
+        let listener = Listener::new(intake, Arc::clone(&clock), keys, in_force.profile(), begun);
         let courier = Courier::new(Arc::clone(&store), Arc::clone(&clock), publisher, Arc::clone(&hurry));
         let courier = courier.named(owner, lease);
         let courier_stop = stop.subscribe();

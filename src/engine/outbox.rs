@@ -60,6 +60,9 @@ const AGAIN: RetryPolicy = RetryPolicy { first_ms: 500, factor: 2, cap_ms: 30_00
 /// How many messages are read at once.
 const READ_AT_ONCE: u32 = 256;
 
+/// How many lanes are offered side by side.
+const LANES: usize = 256;
+
 /// Offers pending messages until they are acknowledged. Clones are the same courier.
 ///
 /// Of several daemons on one database one offers at a time, under a lease; where it stops in the
@@ -120,31 +123,31 @@ impl Courier {
                 }
                 Err(error) => break Err(error),
             }
-            let now = self.clock.now();
-            let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
-            let due = match self.store.outbox_due(up_to, READ_AT_ONCE.saturating_add(busy.values().sum())).await {
-                Ok(due) => due,
-                Err(error) => break Err(error),
-            };
-            let mut lanes: BTreeMap<String, Vec<OutboxEntry>> = BTreeMap::new();
-            for entry in due {
-                if !busy.contains_key(&entry.message.lane) {
-                    lanes.entry(entry.message.lane.clone()).or_default().push(entry);
+            // What is under way is read along each time: a crowd of lanes is first let thin out.
+            let crowded = busy.len() > LANES / 2;
+            let mut next = None;
+            if !crowded {
+                let now = self.clock.now();
+                let up_to = if std::mem::take(&mut hurried) { Timestamp(i64::MAX) } else { now };
+                match self.read(up_to, &busy).await {
+                    Ok(lanes) => {
+                        for (lane, entries) in lanes {
+                            busy.insert(lane.clone(), u32::try_from(entries.len()).unwrap_or(u32::MAX));
+                            let (courier, term, mut stop) = (self.clone(), part.term(), stop.clone());
+                            offers.spawn(async move {
+                                courier.offer_lane(entries, &term, &mut stop).await;
+                                lane
+                            });
+                        }
+                    }
+                    Err(error) => break Err(error),
                 }
+                next = match self.store.outbox_next().await {
+                    // What is due and under way hides what comes next.
+                    Ok(next) => next.map(|next| if next <= now { now.after(AGAIN.delay(1, "")) } else { next }),
+                    Err(error) => break Err(error),
+                };
             }
-            for (lane, entries) in lanes {
-                busy.insert(lane.clone(), u32::try_from(entries.len()).unwrap_or(u32::MAX));
-                let (courier, term, mut stop) = (self.clone(), part.term(), stop.clone());
-                offers.spawn(async move {
-                    courier.offer_lane(entries, &term, &mut stop).await;
-                    lane
-                });
-            }
-            let next = match self.store.outbox_next().await {
-                // What is due and under way hides what comes next.
-                Ok(next) => next.map(|next| if next <= now { now.after(AGAIN.delay(1, "")) } else { next }),
-                Err(error) => break Err(error),
-            };
             let timer = async {
                 match next.into_iter().chain(part.ask_at()).min() {
                     Some(at) => self.clock.sleep_until(at).await,
@@ -153,9 +156,10 @@ impl Courier {
             };
             tokio::select! {
                 () = timer => {}
-                () = changed(&mut changes, Change::Outbox) => {}
+                () = changed(&mut changes, Change::Outbox), if !crowded => {}
                 Some(done) = offers.join_next() => {
-                    if let Ok(lane) = done {
+                    let more = std::iter::from_fn(|| offers.try_join_next());
+                    for lane in std::iter::once(done).chain(more).flatten() {
                         busy.remove(&lane);
                     }
                 }
@@ -168,22 +172,47 @@ impl Courier {
         ended
     }
 
+    /// The messages that are due by then, by lane; of lanes that are under way, none.
+    async fn read(
+        &self,
+        up_to: Timestamp,
+        busy: &BTreeMap<String, u32>,
+    ) -> Result<BTreeMap<String, Vec<OutboxEntry>>, StoreError> {
+        let due = self.store.outbox_due(up_to, READ_AT_ONCE.saturating_add(busy.values().sum())).await?;
+        let mut lanes: BTreeMap<String, Vec<OutboxEntry>> = BTreeMap::new();
+        for entry in due {
+            let wanted = lanes.contains_key(&entry.message.lane) || lanes.len() + busy.len() < LANES;
+            if wanted && !busy.contains_key(&entry.message.lane) {
+                lanes.entry(entry.message.lane.clone()).or_default().push(entry);
+            }
+        }
+        Ok(lanes)
+    }
+
     /// Offers one lane's messages one after the other, so that a reply is seen before the notices
-    /// that follow from it.
+    /// that follow from it. That a message was acknowledged is stored while the next is offered.
     async fn offer_lane(&self, lane: Vec<OutboxEntry>, term: &PartTerm, stop: &mut watch::Receiver<bool>) {
+        let mut noted: JoinSet<bool> = JoinSet::new();
         for entry in lane {
             if *stop.borrow() || !term.lasts(self.clock.now()) {
-                return;
+                break;
             }
             let delivery = offer_one(self.clock.as_ref(), self.publisher.as_ref(), &entry).await;
-            if let Err(error) = self.store.delivered(vec![delivery]).await {
-                // Offered again: harmless, it is the same message.
-                warn!(topic = entry.message.topic, id = entry.message.id, "an acknowledgment was not stored: {error}");
-                tokio::select! {
-                    () = self.clock.sleep_until(self.clock.now().after(AGAIN.delay(1, &entry.message.id))) => {}
-                    () = stopped(stop) => {}
+            let store = Arc::clone(&self.store);
+            noted.spawn(async move {
+                let stored = store.delivered(vec![delivery]).await;
+                if let Err(error) = &stored {
+                    // Offered again: harmless, it is the same message.
+                    let (topic, id) = (&entry.message.topic, &entry.message.id);
+                    warn!(topic, id, "an acknowledgment was not stored: {error}");
                 }
-                return;
+                stored.is_ok()
+            });
+        }
+        if !noted.join_all().await.into_iter().all(|stored| stored) {
+            tokio::select! {
+                () = self.clock.sleep_until(self.clock.now().after(AGAIN.delay(1, ""))) => {}
+                () = stopped(stop) => {}
             }
         }
     }

@@ -358,7 +358,7 @@ pub struct Tally {
     pub step: String,
     /// How many there are.
     pub runs: u64,
-    /// When the first of them, in the order in which runs are numbered, was started.
+    /// When the first of them was started.
     pub oldest: Timestamp,
 }
 
@@ -430,7 +430,7 @@ pub trait Store: Send + Sync + 'static {
     /// The signals that a run has not consumed, in their order.
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError>;
 
-    /// The same for several runs, each signal with its run.
+    /// The same for several runs, in ascending order of them: each signal with its run.
     async fn mailboxes(&self, runs: &[i64]) -> Result<Vec<(i64, Signal)>, StoreError> {
         let mut mail = Vec::new();
         for run in runs {

@@ -12,9 +12,6 @@ use crate::engine::{Draft, Sealed, Sealer, Store, Timestamp};
 use crate::payout::messages::Outgoing;
 use crate::payout::tables::REPLACEABLES;
 
-/// The lane of public events; a direct message's lane is its receiver's key.
-pub const PUBLIC_LANE: &str = "public";
-
 /// Seals by signing Nostr events.
 pub struct NostrSealer {
     keys: Keys,
@@ -38,9 +35,11 @@ impl NostrSealer {
         let slot = wire::address(outgoing, &self.keys);
         let profile = self.profile.borrow().clone();
         let event = wire::encode(outgoing, &self.keys, &profile, now, last)?;
-        let lane = match outgoing {
-            Outgoing::Direct { to, .. } => to.clone(),
-            _ => PUBLIC_LANE.to_owned(),
+        // What is said to one key, and what replaces each other, must keep its order; nothing else.
+        let lane = match (outgoing, &slot) {
+            (Outgoing::Direct { to, .. }, _) => to.clone(),
+            (_, Some(address)) => address.clone(),
+            (_, None) => event.id.to_hex(),
         };
         let rows = slot.iter().map(|address| replaced(address, &event, last)).collect();
         let expires_at = event.tags.expiration().and_then(|at| i64::try_from(at.as_secs()).ok());
@@ -143,8 +142,8 @@ mod tests {
         let sealer = sealer();
         let first = sealer.seal_after(&dispute("in-progress"), "dispute", NOW, None).unwrap();
         assert_eq!(created_at(&first), 1_900_000_000);
-        assert_eq!(first.message.lane, PUBLIC_LANE);
-        assert_eq!(first.message.slot.as_deref(), Some("38386:1ca8bde7-51c0-4e4f-846f-969a5ceddd71"));
+        let address = "38386:1ca8bde7-51c0-4e4f-846f-969a5ceddd71";
+        assert_eq!((first.message.lane.as_str(), first.message.slot.as_deref()), (address, Some(address)));
         assert!(matches!(&first.rows[..], [RowWrite { table: "replaceables", change: RowChange::Insert(_), .. }]));
 
         let second = sealer.seal_after(&dispute("settled"), "dispute", NOW, Some(1_900_000_000)).unwrap();

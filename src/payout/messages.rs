@@ -131,6 +131,23 @@ pub struct InfoFacts {
     pub lnd_networks: String,
 }
 
+/// How the node is (kind 38389): a sign of life, and what was found by the last look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthFacts {
+    /// Names the database that this daemon works on: another daemon on the node's key has another.
+    pub installation: String,
+    /// Counts the events of this process.
+    pub seq: u64,
+    /// Seconds until the next one.
+    pub interval_secs: u32,
+    /// What was looked at, in the events' words, and whether it is well.
+    pub checks: Vec<(String, bool)>,
+    /// lnd's block height, where lnd told it.
+    pub block_height: Option<u32>,
+    /// Whether lnd is synced to its chain, where lnd told it.
+    pub synced_to_chain: Option<bool>,
+}
+
 /// A message to the outside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -166,6 +183,8 @@ pub enum Outgoing {
     },
     /// The node's info event (kind 38385), replacing the one before.
     Info(InfoFacts),
+    /// The node's health event (kind 38389), replacing the one before.
+    Health(HealthFacts),
 }
 
 impl Outgoing {

@@ -5,6 +5,7 @@
 pub mod clients;
 pub mod demo;
 pub mod lnd;
+pub mod load;
 pub mod mostrod;
 pub mod postgres;
 pub mod relay;

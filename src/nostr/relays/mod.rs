@@ -9,15 +9,17 @@
 //! of its relay; on `CaughtUp` commit [`cursor`]. Events come more than once: from every relay,
 //! and again after each absence.
 
+mod connection;
 mod publish;
 mod read_back;
 mod session;
+mod transport;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nostr_sdk::{Client, Event, Keys, Relay, RelayUrl};
+use nostr_sdk::{Client, Event, Keys, PublicKey, RelayUrl};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,6 +28,7 @@ use crate::engine::store::{Row, RowChange, RowWrite};
 use crate::engine::{Clock, Timestamp};
 use crate::payout::tables::CURSORS;
 
+use connection::Connection;
 pub use publish::{Answer, PublishOutcome};
 
 /// How far behind a relay's last good contact reading back begins: clients' clocks are wrong by
@@ -62,6 +65,15 @@ impl Default for Patience {
     }
 }
 
+/// Which direct messages are listened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mail {
+    /// What is addressed to a key.
+    To(PublicKey),
+    /// What a key sends, to whomever.
+    From(PublicKey),
+}
+
 /// What comes in. `relay` is the relay's URL in its normal form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
@@ -70,7 +82,7 @@ pub enum Inbound {
         /// The relay.
         relay: Arc<str>,
     },
-    /// An event that is addressed to the node, not yet verified.
+    /// An event of the [`Mail`] that is listened for, not yet verified.
     Event {
         /// The relay that sent it.
         relay: Arc<str>,
@@ -136,15 +148,17 @@ pub struct Relays {
 #[derive(Debug)]
 struct Link {
     name: Arc<str>,
-    connection: watch::Receiver<Option<Relay>>,
+    connection: watch::Receiver<Option<Connection>>,
 }
 
 impl Relays {
-    /// Begins to connect to all of `urls`, and goes on for as long as it lives. `read_until` has
-    /// the committed cursors by [`name`]; a relay without one is read from `first` on.
+    /// Begins to connect to all of `urls`, and goes on for as long as it lives. To relays that want
+    /// to know who reads and writes it is the owner of `keys`. `read_until` has the committed
+    /// cursors by [`name`]; a relay without one is read from `first` on.
     pub fn connect(
         urls: &[String],
         keys: &Keys,
+        mail: Mail,
         clock: Arc<dyn Clock>,
         read_until: &HashMap<String, Timestamp>,
         first: Timestamp,
@@ -158,7 +172,7 @@ impl Relays {
             return Err(BadRelays::None);
         }
         // The client holds the keys for relays that want to know who reads (NIP-42).
-        let client = Client::builder().signer(keys.clone()).build();
+        let client = Client::builder().signer(keys.clone()).websocket_transport(transport::Prompt).build();
         let (inbound, received) = mpsc::channel(1024);
         let wish = watch::Sender::new(0);
         let mut sessions = JoinSet::new();
@@ -171,7 +185,7 @@ impl Relays {
             sessions.spawn(
                 session::Session {
                     name,
-                    node: keys.public_key(),
+                    mail,
                     pool: client.pool().clone(),
                     connection,
                     inbound: inbound.clone(),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nostr_sdk::pool::relay::Error as RelayError;
-use nostr_sdk::{Event, JsonUtil, Relay};
+use nostr_sdk::{Event, JsonUtil};
 use tokio::sync::{mpsc, watch};
 
+use super::connection::Connection;
 use super::{Link, quorum};
 
 /// What a relay said to an event.
@@ -76,16 +76,18 @@ pub(super) async fn publish(links: &[Link], event: &str, patience: Duration) -> 
     outcome
 }
 
-async fn offer(mut connection: watch::Receiver<Option<Relay>>, event: &Event, patience: Duration) -> Answer {
-    let Some(relay) = connection.borrow_and_update().clone() else { return Answer::Later("not connected".to_owned()) };
-    let sent = tokio::select! {
-        sent = tokio::time::timeout(patience, relay.send_event(event)) => sent,
-        _ = connection.changed() => return Answer::Later("the connection ended".to_owned()),
+async fn offer(mut current: watch::Receiver<Option<Connection>>, event: &Event, patience: Duration) -> Answer {
+    let Some(connection) = current.borrow_and_update().clone() else {
+        return Answer::Later("not connected".to_owned());
     };
-    match sent {
-        Ok(Ok(_)) => Answer::Acknowledged,
-        Ok(Err(RelayError::RelayMessage(message))) => judge(message),
-        Ok(Err(error)) => Answer::Later(error.to_string()),
+    let said = tokio::select! {
+        said = tokio::time::timeout(patience, connection.offer(event)) => said,
+        _ = current.changed() => return Answer::Later("the connection ended".to_owned()),
+    };
+    match said {
+        Ok(Ok((true, _))) => Answer::Acknowledged,
+        Ok(Ok((false, message))) => judge(message),
+        Ok(Err(error)) => Answer::Later(error),
         Err(_) => Answer::Later("no answer in time".to_owned()),
     }
 }

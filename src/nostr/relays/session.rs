@@ -13,15 +13,16 @@ use nostr_sdk::message::MachineReadablePrefix;
 use nostr_sdk::pool::relay::limits::RelayLimits;
 use nostr_sdk::pool::relay::{RelayNotification, RelayOptions};
 use nostr_sdk::{
-    Alphabet, ClientMessage, Event, Filter, PublicKey, Relay, RelayMessage, RelayPool, RelayStatus, SingleLetterTag,
+    Alphabet, ClientMessage, Event, Filter, Relay, RelayMessage, RelayPool, RelayStatus, SingleLetterTag,
     SubscriptionId, Timestamp as NostrTime,
 };
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 
+use super::connection::Connection;
 use super::read_back::ReadBack;
-use super::{Inbound, MARGIN, Patience};
+use super::{Inbound, MARGIN, Mail, Patience};
 use crate::engine::{Clock, Timestamp};
 use crate::nostr::wire::DIRECT;
 
@@ -35,9 +36,9 @@ const LIVE: &str = "live";
 
 pub(super) struct Session {
     pub(super) name: Arc<str>,
-    pub(super) node: PublicKey,
+    pub(super) mail: Mail,
     pub(super) pool: RelayPool,
-    pub(super) connection: watch::Sender<Option<Relay>>,
+    pub(super) connection: watch::Sender<Option<Connection>>,
     pub(super) inbound: mpsc::Sender<Inbound>,
     pub(super) wish: watch::Receiver<u64>,
     pub(super) clock: Arc<dyn Clock>,
@@ -72,7 +73,7 @@ impl Session {
         };
         while !self.inbound.is_closed() {
             let ended = match self.open().await {
-                Ok((relay, messages)) => self.attend(&relay, messages, &mut retries).await,
+                Ok((connection, messages)) => self.attend(connection, messages, &mut retries).await,
                 Err(error) => error,
             };
             self.connection.send_replace(None);
@@ -83,7 +84,7 @@ impl Session {
         }
     }
 
-    async fn open(&self) -> Result<(Relay, Messages), String> {
+    async fn open(&self) -> Result<(Connection, Messages), String> {
         let options = RelayOptions::new()
             .reconnect(false)
             // What is too large is for the wire's rules to drop, not for the client to report.
@@ -93,12 +94,18 @@ impl Session {
         let relay = self.pool.relay(&*self.name).await.map_err(|error| error.to_string())?;
         let messages = relay.notifications();
         relay.try_connect(self.patience.connect).await.map_err(|error| error.to_string())?;
-        Ok((relay, messages))
+        Ok((Connection::of(relay), messages))
     }
 
     /// Stays with a connection until it ends; says why.
-    async fn attend(&mut self, relay: &Relay, mut messages: Messages, retries: &mut ExponentialBackoff) -> String {
-        self.connection.send_replace(Some(relay.clone()));
+    async fn attend(
+        &mut self,
+        connection: Connection,
+        mut messages: Messages,
+        retries: &mut ExponentialBackoff,
+    ) -> String {
+        let relay = connection.relay();
+        self.connection.send_replace(Some(connection.clone()));
         let _ = self.inbound.send(Inbound::Connected { relay: self.name.clone() }).await;
         let mut subscribed = false;
         loop {
@@ -148,7 +155,11 @@ impl Session {
     }
 
     fn filter(&self) -> Filter {
-        Filter::new().kind(DIRECT).custom_tag(SingleLetterTag::lowercase(Alphabet::P), self.node.to_hex())
+        let direct = Filter::new().kind(DIRECT);
+        match self.mail {
+            Mail::To(key) => direct.custom_tag(SingleLetterTag::lowercase(Alphabet::P), key.to_hex()),
+            Mail::From(key) => direct.author(key),
+        }
     }
 
     async fn listen(&mut self, messages: &mut Messages, refresh_at: Timestamp) -> Result<(), Ended> {
@@ -221,10 +232,13 @@ impl Session {
         Ok(())
     }
 
-    /// Hands an event to the daemon, at the daemon's pace. One that is not for the node was not
-    /// asked for.
+    /// Hands an event over, at the receiver's pace. One of another kind of mail was not asked for.
     async fn hand_over(&self, event: Event) {
-        if event.kind == DIRECT && event.tags.public_keys().any(|key| *key == self.node) {
+        let wanted = match self.mail {
+            Mail::To(key) => event.tags.public_keys().any(|tagged| *tagged == key),
+            Mail::From(key) => event.pubkey == key,
+        };
+        if event.kind == DIRECT && wanted {
             let _ = self.inbound.send(Inbound::Event { relay: self.name.clone(), event: Box::new(event) }).await;
         }
     }

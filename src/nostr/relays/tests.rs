@@ -23,8 +23,16 @@ async fn sandbox() -> SandboxRelay {
 fn connect(urls: Vec<String>, node: Keys, patience: Patience) -> World {
     let clock = VirtualClock::starting_at(NOW);
     let first = Timestamp::from_secs(NOW.secs() - 100_000);
-    let (relays, inbound) =
-        Relays::connect(&urls, &node, Arc::new(clock.clone()), &HashMap::new(), first, patience).unwrap();
+    let (relays, inbound) = Relays::connect(
+        &urls,
+        &node,
+        Mail::To(node.public_key()),
+        Arc::new(clock.clone()),
+        &HashMap::new(),
+        first,
+        patience,
+    )
+    .unwrap();
     World { relays, inbound, clock }
 }
 
@@ -163,8 +171,16 @@ async fn reading_begins_before_the_committed_cursor() {
     relay.store(&letter(&node, cursor.secs() - 901, "read long ago")).await.unwrap();
     let read_until = HashMap::from([(name(&relay.url()).unwrap(), cursor)]);
     let clock = VirtualClock::starting_at(NOW);
-    let (relays, inbound) =
-        Relays::connect(&[relay.url()], &node, Arc::new(clock.clone()), &read_until, Timestamp(0), patience()).unwrap();
+    let (relays, inbound) = Relays::connect(
+        &[relay.url()],
+        &node,
+        Mail::To(node.public_key()),
+        Arc::new(clock.clone()),
+        &read_until,
+        Timestamp(0),
+        patience(),
+    )
+    .unwrap();
     let mut world = World { relays, inbound, clock };
     assert_eq!(world.until_caught_up().await.0, ["in the margin"]);
 }
@@ -221,8 +237,17 @@ fn a_relay_is_one_vote_however_it_is_written_and_there_must_be_one() {
     let _inside = runtime.enter();
     let connect = |urls: &[&str]| {
         let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
-        Relays::connect(&urls, &Keys::generate(), clock.clone(), &HashMap::new(), NOW, Patience::default())
-            .map(|(relays, _)| relays.names().len())
+        let keys = Keys::generate();
+        Relays::connect(
+            &urls,
+            &keys,
+            Mail::To(keys.public_key()),
+            clock.clone(),
+            &HashMap::new(),
+            NOW,
+            Patience::default(),
+        )
+        .map(|(relays, _)| relays.names().len())
     };
     assert_eq!(connect(&["ws://127.0.0.1:1", "ws://127.0.0.1:1/"]), Ok(1));
     assert_eq!(connect(&[]), Err(BadRelays::None));

@@ -3,11 +3,11 @@
 //! A direct message is an event of kind 14 whose content is encrypted to the receiver; inside is
 //! the tuple `[message, trade signature, identity proof]`. The node is its own trade key and its
 //! own identity, so that its messages carry neither. Public events are replaceable: kinds 38383
-//! (order), 38386 (dispute) and 38385 (info).
+//! (order), 38386 (dispute), 38385 (info) and 38389 (health).
 
 mod direct;
 mod hear;
-mod public;
+pub(super) mod public;
 
 use nostr_sdk::{Event, EventBuilder, Keys, Kind, PublicKey, Tag, Timestamp as NostrTime};
 
@@ -26,6 +26,9 @@ const KEEP_MESSAGES: i64 = 30 * DAY;
 
 /// How long relays should keep dispute events.
 const KEEP_DISPUTES: i64 = 90 * DAY;
+
+/// How many of its intervals relays should keep a health event for.
+const KEEP_HEALTH_INTERVALS: i64 = 7;
 
 /// What the node says of itself in public: settings, and what lnd says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -107,6 +110,7 @@ pub fn address(outgoing: &Outgoing, keys: &Keys) -> Option<String> {
         }
         Outgoing::DisputeEvent { id, .. } => Some(format!("{}:{id}", public::DISPUTE)),
         Outgoing::Info(_) => Some(format!("{}:{}", public::INFO, keys.public_key())),
+        Outgoing::Health(_) => Some(format!("{}:{}", public::HEALTH, keys.public_key())),
     }
 }
 
@@ -140,6 +144,11 @@ pub fn encode(
         Outgoing::Info(facts) => {
             let tags = public::info_tags(facts, &keys.public_key(), profile);
             sign(Kind::Custom(public::INFO), String::new(), tags, stamp, keys)
+        }
+        Outgoing::Health(facts) => {
+            let expires = at.saturating_add(i64::from(facts.interval_secs) * KEEP_HEALTH_INTERVALS);
+            let tags = public::health_tags(facts, &keys.public_key(), profile, at, expires);
+            sign(Kind::Custom(public::HEALTH), String::new(), tags, stamp, keys)
         }
     }
 }

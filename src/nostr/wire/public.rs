@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::direct::{number, text};
 use super::{EncodeError, Profile, expiration};
-use crate::payout::messages::InfoFacts;
+use crate::payout::messages::{HealthFacts, InfoFacts};
 
 /// Kind of an order's event.
 pub(super) const ORDER: u16 = 38383;
@@ -13,6 +13,10 @@ pub(super) const ORDER: u16 = 38383;
 pub(super) const INFO: u16 = 38385;
 /// Kind of a dispute's event.
 pub(super) const DISPUTE: u16 = 38386;
+/// Kind of the node's health event.
+pub(in crate::nostr) const HEALTH: u16 = 38389;
+/// The tag of a health event that names the installation it comes from; mostrod has none.
+pub(in crate::nostr) const INSTALLATION: &str = "installation";
 
 fn tag(name: &'static str, value: impl ToString) -> Tag {
     list(name, [value.to_string()])
@@ -94,5 +98,29 @@ pub(super) fn info_tags(facts: &InfoFacts, node: &PublicKey, profile: &Profile) 
             tag("bond_payout_claim_window_days", bonds.payout_claim_window_days),
         ]);
     }
+    tags
+}
+
+/// `at` is when what it says was found, Unix seconds.
+pub(super) fn health_tags(facts: &HealthFacts, node: &PublicKey, profile: &Profile, at: i64, expires: i64) -> Vec<Tag> {
+    let word = |well: bool| if well { "ok" } else { "error" };
+    let mut tags = vec![
+        Tag::identifier(node.to_hex()),
+        list("y", profile.platform()),
+        tag("z", "health"),
+        tag("status", if facts.checks.iter().all(|(_, well)| *well) { "ok" } else { "degraded" }),
+    ];
+    let checks = facts.checks.iter();
+    tags.extend(checks.map(|(name, well)| list("check", [name.clone(), word(*well).to_owned(), at.to_string()])));
+    tags.extend(facts.block_height.map(|height| tag("lnd_block_height", height)));
+    tags.extend(facts.synced_to_chain.map(|synced| tag("lnd_synced_to_chain", synced)));
+    tags.extend([
+        tag("lnd_network", &profile.network),
+        tag("mostro_version", &profile.version),
+        tag("interval", facts.interval_secs),
+        tag("seq", facts.seq),
+        expiration(expires),
+        tag(INSTALLATION, &facts.installation),
+    ]);
     tags
 }

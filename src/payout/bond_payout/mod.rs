@@ -184,7 +184,6 @@ impl Owing for BondPayout {
         if let Some(slashed_at) = self.slashed_at {
             set.extend(columns(json!({
                 "slashed_at": slashed_at,
-                "slashed_reason": "lost-dispute",
                 "node_share_sats": self.node_share_sats,
                 "payout_recipient": self.recipient,
             })));

@@ -41,6 +41,9 @@ impl Step<BondPayout> for Settle {
         if split.counterparty_sats() > 0 && cx.state.recipient.is_none() {
             return Err(StepError::pause("recipient", "nobody knows whom the share is owed to"));
         }
+        if cx.state.bond != BondView::Locked && cx.state.slashed_at.is_none() {
+            return Err(StepError::pause("slashed-at", "the bond was claimed before, and nobody knows when"));
+        }
         let Some(bond) = books::bond(self.0.store.as_ref(), cx.key).await? else {
             return Err(StepError::pause("books", "the bond's row is missing"));
         };
@@ -71,6 +74,7 @@ impl Step<BondPayout> for Settle {
         // A bond taken over from another daemon was claimed and told of before.
         if tx.state.slashed_at.is_none() {
             tx.state.slashed_at = Some(tx.now.secs());
+            tx.effects.rows.push(update(BONDS, tx.key, json!({ "slashed_reason": "lost-dispute" }), json!({})));
             let slashed = Outgoing::Direct {
                 to: tx.state.slashed.clone(),
                 about: Some(tx.state.order.id.clone()),

@@ -54,11 +54,11 @@ impl<S: Owing> Step<S> for Intend {
         let (Some(invoice), Some(record), false) = (&debt.invoice, debt.record(), debt.spent) else {
             return Ok(Intended::NoInvoice);
         };
-        let info = self.0.lightning.info().await.map_err(|error| away(&error.to_string()))?;
-        if !info.synced_to_chain {
+        let (info, looked) = tokio::join!(self.0.lightning.info(), self.0.look(record, cx.now));
+        if !info.map_err(|error| away(&error.to_string()))?.synced_to_chain {
             return Err(away("lnd is not synced to its chain"));
         }
-        let (seen, verdict) = self.0.look(record, cx.now).await.map_err(|error| StepError::retry(error.to_string()))?;
+        let (seen, verdict) = looked.map_err(|error| StepError::retry(error.to_string()))?;
         match verdict {
             Verdict::SafeToSend | Verdict::RetryLater => {}
             Verdict::Rejected { .. } | Verdict::Refused => return Ok(Intended::Expired(Box::new(seen))),

@@ -118,6 +118,23 @@ mod tests {
         }
     }
 
+    /// Each of the million shares with six decimals, at the amounts where rounding shows.
+    #[test]
+    fn no_share_leaks_a_sat() {
+        for amount in [1, 2, 999_999, 1_000_000, 1_000_001, SUPPLY - 1, SUPPLY] {
+            let mut last = 0;
+            for millionths in 0..=1_000_000_u32 {
+                let split = Split::new(amount, NodeShare::new(millionths).unwrap());
+                let (node, counterparty) = (split.node_sats(), split.counterparty_sats());
+                let exact = u128::from(amount) * u128::from(millionths);
+                assert!(u128::from(node) * 1_000_000 <= exact && exact < (u128::from(node) + 1) * 1_000_000);
+                assert!(node + counterparty == amount && node >= last, "{amount} × {millionths}");
+                last = node;
+            }
+            assert_eq!(last, amount);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_sat_leaks(amount in 0..=SUPPLY, millionths in 0u32..=1_000_000) {

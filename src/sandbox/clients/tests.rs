@@ -1,7 +1,10 @@
 //! Client, relay, wire and connection together, a few lines of a node in between.
 
+use std::collections::HashMap;
+
 use super::*;
-use crate::engine::VirtualClock;
+use crate::engine::{Timestamp, VirtualClock};
+use crate::nostr::relays::{Inbound, Mail, Patience, Relays};
 use crate::nostr::wire::{self, Profile, Rules};
 use crate::payout::messages::{Incoming, Outgoing, Request, Ruling, Said, Slash};
 use crate::sandbox::relay::{Limits, SandboxRelay};
@@ -30,9 +33,16 @@ impl Node {
             longest_retry: Duration::from_millis(50),
             ..Patience::default()
         };
-        let (relays, inbound) =
-            Relays::connect(&[url.to_owned()], &keys, Arc::new(clock.clone()), &HashMap::new(), Timestamp(0), patience)
-                .unwrap();
+        let (relays, inbound) = Relays::connect(
+            &[url.to_owned()],
+            &keys,
+            Mail::To(keys.public_key()),
+            Arc::new(clock.clone()),
+            &HashMap::new(),
+            Timestamp(0),
+            patience,
+        )
+        .unwrap();
         Self { keys, clock, relays, inbound }
     }
 
@@ -107,4 +117,21 @@ async fn a_client_that_hears_nothing_says_what_it_heard() {
     let client = node.client(&relay.url()).await;
     let silence = client.wait_for(Duration::from_millis(20), |_| true).await;
     assert!(matches!(silence, Err(ClientError::Silence(heard)) if heard.is_empty()));
+}
+
+#[tokio::test]
+async fn clients_on_one_line_hear_each_only_what_is_said_to_it() {
+    let relay = SandboxRelay::start(0, Limits::default()).await.unwrap();
+    let mut node = Node::start(&relay.url());
+    let clock = Arc::new(node.clock.clone());
+    let line = Line::shared(&[relay.url()], node.keys.public_key(), clock).await.unwrap();
+    let client = || Client::on(&line, Keys::generate(), Keys::generate());
+    let clients = [client(), client()];
+    for client in &clients {
+        client.send(&client.trade_invoice(ORDER, "lnbc1")).await.unwrap();
+        let heard = node.hear().await;
+        node.say(&heard.sender, heard.request_id, Said::InvoiceUpdated).await;
+        client.wait_for(LONG, |heard| heard.action() == Action::InvoiceUpdated).await.unwrap();
+    }
+    assert_eq!(clients.map(|client| client.heard().len()), [1, 1]);
 }

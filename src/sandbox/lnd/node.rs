@@ -172,7 +172,8 @@ impl Node {
         exists.then(|| Hash32::of(format!("{} root key {id}", self.seed).as_bytes()))
     }
 
-    pub(super) fn elapsed_ms(&self) -> u64 {
+    /// Milliseconds of tokio's clock since the node was made, as the ledger counts them.
+    pub fn elapsed_ms(&self) -> u64 {
         self.born.elapsed().as_millis() as u64
     }
 

@@ -254,9 +254,9 @@ WHERE outbox.seq = (new ->> 0)::bigint AND outbox.state = 'pending'";
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
-pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), (array_agg(created_at ORDER BY seq))[1] FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
 pub(super) const TALLY_OPEN: &str = concat!(
-    "SELECT workflow, status, step, count(*), (array_agg(created_at ORDER BY seq))[1] FROM runs WHERE ",
+    "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE ",
     open!(),
     " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
 );
@@ -265,8 +265,8 @@ pub(super) const PINS: &str = concat!(
     open!(),
     " GROUP BY workflow, version, hash ORDER BY workflow, version, hash"
 );
-pub(super) const MAILBOX: &str =
-    "SELECT number, name, payload, at FROM signals WHERE run = $1 AND taken IS NULL ORDER BY number";
+pub(super) const MAILBOXES: &str = "
+SELECT number, name, payload, at, run FROM signals WHERE run = ANY($1) AND taken IS NULL ORDER BY run, number";
 pub(super) const HISTORY_OF: &str = "
 SELECT revision, step, attempt, outcome, target, status, detail, at FROM history WHERE run = $1 ORDER BY revision";
 pub(super) const WAS_SEEN: &str = "SELECT EXISTS (SELECT 1 FROM inbox WHERE id = $1)";

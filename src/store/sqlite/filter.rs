@@ -14,32 +14,21 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(sql::RUNS);
     let named = filter.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()) || filter.keys.is_some();
     let open = filter.open || filter.stuck.is_some() || filter.status.is_some_and(|status| !status.is_final());
-    let waiting = filter.status == Some(Status::Waiting);
+    let troubled = matches!(filter.status, Some(Status::Paused | Status::InDoubt));
     if named || filter.stuck.is_some() {
         query.push(" WHERE ").push(if open { sql::OPEN } else { "true" });
-    } else if open && !waiting && filter.status.is_some() {
-        query.push(" INDEXED BY runs_astir WHERE ").push(sql::ASTIR);
+    } else if troubled {
+        query.push(" INDEXED BY runs_troubled WHERE ").push(sql::TROUBLED);
     } else if open {
-        // What the index over the open runs tells by itself is limited there, before any row is read; and
-        // only numbers are sorted, never rows.
+        // Only numbers are sorted, never rows, and no more rows are read than are wanted.
         query.push(" WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_open WHERE ").push(sql::OPEN);
-        equal(&mut query, filter);
-        if waiting {
-            query.push(" AND seq NOT IN (SELECT seq FROM runs INDEXED BY runs_astir WHERE ").push(sql::ASTIR);
-            query.push(" AND status <> 'waiting')");
-        }
-        if let Some(since) = filter.since {
-            query.push(" AND created_at >= ").push_bind(since.millis());
-        }
+        alike(&mut query, filter);
         limited(&mut query, filter);
         query.push(")");
     } else {
         query.push(" WHERE true");
     }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    equal(&mut query, filter);
+    alike(&mut query, filter);
     if let Some(prefix) = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty()) {
         query.push(" AND seq IN (");
         for (text, bound) in sql::BEGIN_SO.iter().zip([prefix.clone(), beyond(prefix)].iter().cycle()) {
@@ -50,11 +39,8 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     if let Some(keys) = &filter.keys {
         query.push(" AND seq IN (").push(sql::OF_KEYS).push_bind(json(keys)).push(")))");
     }
-    if let Some(since) = filter.since {
-        query.push(" AND created_at >= ").push_bind(since.millis());
-    }
     if let Some(late) = filter.stuck {
-        query.push(" AND seq IN (SELECT seq FROM runs INDEXED BY runs_astir WHERE ").push(sql::ASTIR);
+        query.push(" AND seq IN (SELECT seq FROM runs INDEXED BY runs_troubled WHERE ").push(sql::TROUBLED);
         query.push(" AND (error IS NOT NULL OR status = 'paused')");
         query.push(" UNION SELECT seq FROM runs INDEXED BY runs_due WHERE owner IS NULL AND due_at < ");
         query.push_bind(late.millis()).push(")");
@@ -63,7 +49,14 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     query
 }
 
-fn equal(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
+/// What a run's own row tells.
+fn alike(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND created_at >= ").push_bind(since.millis());
+    }
     for (column, value) in [("step", &filter.step), ("workflow", &filter.workflow)] {
         if let Some(value) = value {
             query.push(" AND ").push(column).push(" = ").push_bind(value.clone());

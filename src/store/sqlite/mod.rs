@@ -237,12 +237,14 @@ impl Store for SqliteStore {
     }
 
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
-        each(sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers).await.map_err(unread)?, columns::signal)
+        Ok(self.mailboxes(&[run]).await?.into_iter().map(|(_, signal)| signal).collect())
     }
 
     async fn mailboxes(&self, runs: &[i64]) -> Result<Vec<(i64, Signal)>, StoreError> {
         let query = sqlx::query(sql::MAILBOXES).bind(json(runs));
-        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| Ok((row.try_get(4)?, columns::signal(row)?)))
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| {
+            Ok((columns::Columns::number(row, 4)?, columns::signal(row)?))
+        })
     }
 
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {

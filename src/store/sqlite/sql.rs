@@ -195,54 +195,20 @@ pub(super) const OF_KEYS: &str = concat!(
     "SELECT runs.seq FROM workflows CROSS JOIN runs ON runs.workflow = workflows.name AND runs.key IN (SELECT value FROM \
      json_each("
 );
-/// The open runs that do something or don't get on, which an index of their own holds; what a query says
-/// must be written just so.
-macro_rules! astir {
-    () => {
-        concat!(open!(), " AND (error IS NOT NULL OR status IN ('running', 'backing-off', 'in-doubt', 'paused'))")
-    };
-}
-pub(super) const ASTIR: &str = astir!();
+/// The open runs that an index of their own holds; what a query says must be written just so.
+pub(super) const TROUBLED: &str = concat!(open!(), " AND (error IS NOT NULL OR status IN ('paused', 'in-doubt'))");
 
-pub(super) const TALLY: &str = "
-WITH groups AS (
-  SELECT workflow, status, step, count(*) AS runs, min(seq) AS first FROM runs NOT INDEXED GROUP BY workflow, status, step)
-SELECT groups.workflow, groups.status, groups.step, groups.runs, created_at
-FROM groups CROSS JOIN runs ON seq = first ORDER BY 1, 2, 3";
-/// Those that are not astir wait, all of them: they are counted in the index of the open runs, and no row
-/// of theirs is read but the first.
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
 pub(super) const TALLY_OPEN: &str = concat!(
-    "
-WITH astir AS MATERIALIZED (
-  SELECT workflow, status, step, count(*) AS runs, min(seq) AS first FROM runs INDEXED BY runs_astir WHERE ",
-    astir!(),
-    "
-  GROUP BY workflow, status, step),
-every AS (
-  SELECT workflow, step, count(*) AS runs, min(seq) AS first FROM runs INDEXED BY runs_open WHERE ",
+    "SELECT workflow, status, step, count(*), min(created_at) FROM runs INDEXED BY runs_open WHERE ",
     open!(),
-    "
-  GROUP BY workflow, step),
-counted AS (
-  SELECT * FROM astir
-  UNION ALL
-  SELECT workflow, 'waiting', step,
-    runs - coalesce((SELECT sum(runs) FROM astir WHERE astir.workflow = every.workflow AND astir.step = every.step), 0) AS rest,
-    (SELECT seq FROM runs NOT INDEXED WHERE seq >= every.first AND workflow = every.workflow AND step = every.step
-       AND status = 'waiting' AND error IS NULL ORDER BY seq LIMIT 1)
-  FROM every WHERE rest > 0),
-groups AS (
-  SELECT workflow, status, step, sum(runs) AS runs, min(first) AS first FROM counted GROUP BY workflow, status, step)
-SELECT groups.workflow, groups.status, groups.step, groups.runs, created_at
-FROM groups CROSS JOIN runs ON seq = first ORDER BY 1, 2, 3"
+    " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
 );
 pub(super) const PINS: &str = concat!(
     "SELECT workflow, version, hash, count(*) FROM runs INDEXED BY runs_open WHERE ",
     open!(),
     " GROUP BY workflow, version, hash ORDER BY workflow, version, hash"
 );
-pub(super) const MAILBOX: &str =
-    "SELECT number, name, payload, at FROM signals WHERE run = ?1 AND taken IS NULL ORDER BY number";
 pub(super) const MAILBOXES: &str = "
 SELECT number, name, payload, at, run FROM signals
 WHERE run IN (SELECT value FROM json_each(?1)) AND taken IS NULL ORDER BY run, number";

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bondflow::engine::{Clock, SystemClock, Timestamp};
-use bondflow::nostr::relays::{Patience, Relays};
+use bondflow::nostr::relays::{Mail, Patience, Relays};
 use bondflow::payout::invariants::{Asked, Told};
 use bondflow::sandbox::clients::Heard;
 use bondflow::sandbox::relay::SandboxRelay;
@@ -50,8 +50,16 @@ impl Crowd {
             ..Patience::default()
         };
         let (clock, nobody) = (Arc::new(SystemClock), Keys::generate());
-        let (mouth, mut inbound) =
-            Relays::connect(&[relay.url()], &nobody, clock, &HashMap::new(), Timestamp(0), patience).unwrap();
+        let (mouth, mut inbound) = Relays::connect(
+            &[relay.url()],
+            &nobody,
+            Mail::To(nobody.public_key()),
+            clock,
+            &HashMap::new(),
+            Timestamp(0),
+            patience,
+        )
+        .unwrap();
         let crowd = Arc::new(Self {
             node,
             relay,

@@ -24,7 +24,7 @@ use nostr_sdk::Keys;
 use tokio::task::JoinSet;
 use tonic_lnd::tonic::Code;
 
-use crate::differential::dice::Dice;
+use crate::dice::Dice;
 use bed::Bed;
 use crowd::Crowd;
 use database::Database;

@@ -7,7 +7,7 @@ use mostro_core::message::Action;
 use nostr_sdk::Keys;
 use uuid::Uuid;
 
-use crate::differential::dice::Dice;
+use crate::dice::Dice;
 
 /// A bond, sats; half of it is the winner's.
 pub const BOND_SATS: u64 = 1_000;

@@ -7,8 +7,8 @@ use bondflow::engine::store::{
 use bondflow::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
 use serde_json::{Value, json};
 
-use super::dice::Dice;
 use super::operation::Operation;
+use crate::dice::Dice;
 
 const OWNERS: [&str; 3] = ["daemon-a", "daemon-b", "daemon-c"];
 const WORKFLOWS: [&str; 2] = ["flow", "other"];

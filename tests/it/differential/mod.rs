@@ -7,7 +7,6 @@
 //! Each seed makes a small world of its own. `OPS=100000` asks for so many operations in new
 //! worlds, `SEED=7` for the one world of that seed.
 
-pub mod dice;
 mod generate;
 mod operation;
 

@@ -257,15 +257,34 @@ async fn a_crash_between_offer_and_note_offers_the_same_again() {
         let post = Post::new();
         let courier = post.courier();
         courier.store.on_call(move |call| (call == Call::Delivered).then_some(Fault::Crash { applied }));
-        post.send([message("m", "a"), message("n", "a")]).await;
+        post.send([message("m", "a")]).await;
         ended(courier.store.crashed()).await;
         courier.task.abort();
         assert_eq!(post.outside.offered(), ["m"]);
         let _courier = post.courier();
+        post.send([message("n", "a")]).await;
         post.until("n", OutboxState::Acknowledged).await;
         let expected: &[&str] = if applied { &["m", "n"] } else { &["m", "m", "n"] };
         assert_eq!(post.outside.offered(), expected);
     }
+}
+
+/// A thousand lanes are not offered at once, and none of them is forgotten.
+#[tokio::test]
+async fn a_crowd_of_lanes_is_offered_part_by_part() {
+    let post = Post::new();
+    let gate = Gate::default();
+    let lanes: Vec<String> = (0..600).map(|lane| format!("lane-{lane}")).collect();
+    for lane in &lanes {
+        post.outside.answer(lane, Answer::After(gate.clone()));
+    }
+    post.send(lanes.iter().flat_map(|lane| [message(lane, lane), message(&format!("{lane}, then"), lane)])).await;
+    let _courier = post.courier();
+    wait_for("the first offers", || post.outside.offered().len() >= 100).await;
+    rest().await;
+    assert!(post.outside.offered().len() <= 256, "{}", post.outside.offered().len());
+    gate.open();
+    wait_for("all offers", || post.outside.offered().len() == 2 * lanes.len()).await;
 }
 
 #[tokio::test]

@@ -1,18 +1,25 @@
 //! The acceptance scenarios, end to end: real gRPC to an lnd stand-in, a real websocket to a
 //! relay, a real database: a file, or one on a PostgreSQL server (`STORE=postgres`).
 
+mod caps;
 mod commands;
 mod daemon;
 mod disk;
+mod escrow;
+mod expiry;
 mod flood;
+mod import;
 mod invoices;
 mod kill;
 mod kill_commits;
 mod kill_held;
+mod liquidity;
 mod load;
 mod paid_elsewhere;
 mod parts;
+mod presence;
 pub mod process;
+mod race;
 mod rulings;
 mod s01;
 mod s02;
@@ -29,5 +36,6 @@ mod s12;
 mod s14;
 mod side;
 mod told;
+mod trade_payout;
 mod trouble;
 pub mod world;

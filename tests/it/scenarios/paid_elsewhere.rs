@@ -1,8 +1,7 @@
 //! An invoice that lnd has paid at somebody else's request, before the run sent anything.
 
-use bondflow::engine::{Clock, Status};
-use bondflow::lnd::Node;
-use bondflow::payout::ports::{Lightning, Send};
+use bondflow::engine::Status;
+use bondflow::payout::ports::Lightning;
 use mostro_core::message::Action;
 
 use super::world::{Setup, World};
@@ -16,19 +15,8 @@ async fn an_invoice_that_lnd_has_paid_is_not_paid_again() {
     world.hears(&world.seller, Action::AddBondInvoice, 1).await;
 
     let (bolt11, hash) = world.invoice(500);
-    let lnd = Node::new(&world.lnd.address(), world.lnd.cert_path(), world.lnd.macaroon_path()).unwrap();
-    let valid_until = world.clock.now().after(std::time::Duration::from_secs(60));
-    let by_hand = Send {
-        bolt11: bolt11.clone(),
-        hash,
-        amount_sats: None,
-        fee_limit_sats: 10,
-        cltv_limit: 1_008,
-        timeout_secs: 60,
-        valid_until,
-    };
-    lnd.send(&by_hand).await;
-    lnd.watch(hash, false).await;
+    world.pay_by_hand(&bolt11, hash).await;
+    world.by_hand().watch(hash, false).await;
 
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     world.run_is("bond_payout", &bond, "slashed", Status::Completed).await;

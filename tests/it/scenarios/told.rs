@@ -6,6 +6,8 @@ use std::time::Duration;
 use bondflow::config::Settings;
 use bondflow::engine::store::{Commit, Row, RowChange, RowWrite, RunFilter, Table};
 use bondflow::engine::{Clock, RunId, Status, Timestamp};
+use bondflow::lnd::Node;
+use bondflow::payout::ports::{Lightning, Send};
 use bondflow::payout::tables::{BONDS, DISPUTES, ORDERS};
 use bondflow::sandbox::clients::Client;
 use mostro_core::message::{Action, Message};
@@ -18,6 +20,26 @@ use super::side::Side;
 use super::world::{PATIENCE, Setup, World};
 
 impl World {
+    /// lnd in somebody else's hands, as `lncli` is in the operator's.
+    pub fn by_hand(&self) -> Node {
+        Node::new(&self.lnd.address(), self.lnd.cert_path(), self.lnd.macaroon_path()).unwrap()
+    }
+
+    /// Somebody else has lnd pay an invoice, or begin to.
+    pub async fn pay_by_hand(&self, bolt11: &str, hash: [u8; 32]) {
+        let valid_until = self.clock.now().after(Duration::from_secs(60));
+        let send = Send {
+            bolt11: bolt11.to_owned(),
+            hash,
+            amount_sats: None,
+            fee_limit_sats: 1_000,
+            cltv_limit: 1_008,
+            timeout_secs: 60,
+            valid_until,
+        };
+        self.by_hand().send(&send).await;
+    }
+
     /// [`World::asked_for`] beside a stand-in.
     pub async fn asking(setup: Setup) -> Self {
         Self::asked_for(setup).await
@@ -30,11 +52,16 @@ impl World {
 
     /// An invoice of the node's own lnd, good in all else.
     pub async fn node_invoice(&self, sats: i64) -> String {
+        self.unpaid_invoice(sats, [7; 32]).await
+    }
+
+    /// A hold invoice of the node's own lnd that nobody has paid.
+    pub async fn unpaid_invoice(&self, sats: i64, hash: [u8; 32]) -> String {
         // A second installation is refused, and the first one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let lnd = tonic_lnd::connect(self.lnd.address(), self.lnd.cert_path(), self.lnd.macaroon_path()).await;
         let request = AddHoldInvoiceRequest {
-            hash: vec![7; 32],
+            hash: hash.to_vec(),
             value: sats,
             expiry: 86_400,
             ..AddHoldInvoiceRequest::default()
@@ -197,6 +224,13 @@ impl<L: Side> World<L> {
         self.bond_is(bond, "payout_attempts", attempt).await;
         self.run_is("bond_payout", bond, "intend", Status::BackingOff).await;
         self.clock.advance(Duration::from_secs(1 << (attempt - 1)));
+    }
+
+    /// The node's public events of a kind, as the relay has them.
+    pub async fn public(&self, kind: u16) -> Vec<Event> {
+        let mut events = self.relay.events().await;
+        events.retain(|event| event.kind.as_u16() == kind && event.pubkey == self.node.public_key());
+        events
     }
 
     /// The public events of a kind, each with its `s` tag.

@@ -145,6 +145,13 @@ impl<L: Side> World<L> {
 
     /// Everything but a daemon.
     pub async fn idle(setup: Setup) -> Self {
+        let world = Self::left(setup).await;
+        world.take_over().await;
+        world
+    }
+
+    /// What a mostrod leaves, not yet taken over.
+    pub async fn left(setup: Setup) -> Self {
         // With `RUST_LOG` set, a test that fails shows what the daemon said.
         let log = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init();
@@ -231,7 +238,9 @@ impl<L: Side> World<L> {
             daemon: None,
             looking: None,
         };
-        world.import().await;
+        let trades: Vec<Trade> =
+            std::iter::once(&world.trade).chain(world.more.iter().map(|more| &more.0)).cloned().collect();
+        mostrod::create(&world.mostrod(), &world.lnd.identity().await, &trades).await.unwrap();
         world
     }
 
@@ -263,14 +272,17 @@ impl<L: Side> World<L> {
         if self.setup.real_time { SystemClock.now() } else { self.clock.now() }
     }
 
-    async fn import(&self) {
-        let path = self.folder.path().join("mostro.db");
-        let trades: Vec<Trade> =
-            std::iter::once(&self.trade).chain(self.more.iter().map(|more| &more.0)).cloned().collect();
-        mostrod::create(&path, &self.lnd.identity().await, &trades).await.unwrap();
+    /// The database that mostrod left.
+    pub fn mostrod(&self) -> PathBuf {
+        self.folder.path().join("mostro.db")
+    }
+
+    /// Takes it over, with a run for each debt.
+    pub async fn take_over(&self) {
         let store = self.open(OpenMode::Daemon).await;
-        let takeover = Takeover::read(&path).await.unwrap();
-        takeover.into_store(store.as_ref(), "a test", Vec::new(), self.now()).await.unwrap();
+        let takeover = Takeover::read(&self.mostrod()).await.unwrap();
+        let starts = takeover.starts(self.now()).unwrap();
+        takeover.into_store(store.as_ref(), "a test", starts, self.now()).await.unwrap();
         store.close().await;
     }
 

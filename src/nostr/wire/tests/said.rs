@@ -5,7 +5,7 @@ use nostr_sdk::nips::nip44;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::payout::messages::{DisputeBrief, InfoFacts, OrderSummary, Refusal, Said, Standing};
+use crate::payout::messages::{DisputeBrief, HealthFacts, InfoFacts, OrderSummary, Refusal, Said, Standing};
 
 /// The tags of the real node's event of that kind.
 fn recorded_tags(kind: u16) -> Vec<Value> {
@@ -189,6 +189,44 @@ fn the_info_event_has_the_tags_that_clients_read() {
     assert!(tags.contains(&json!(["y", "mostro", "here"])));
     assert!(tags.contains(&json!(["pow_first_contact", "3"])));
     assert_eq!(tags.last().unwrap(), &json!(["bond_enabled", "false"]));
+}
+
+#[test]
+fn the_health_event_has_the_tags_of_a_real_node_and_names_its_installation() {
+    let node = Keys::generate();
+    let facts = HealthFacts {
+        installation: "here".into(),
+        seq: 7,
+        interval_secs: 60,
+        checks: ["lnd_sync", "payouts", "relays", "database"].map(|check| (check.to_owned(), true)).into(),
+        block_height: Some(413),
+        synced_to_chain: Some(true),
+    };
+    let found_at = 1_795_426_551;
+    let event = |facts: &HealthFacts| {
+        encode(&Outgoing::Health(facts.clone()), &node, &profile(), Timestamp::from_secs(found_at), None).unwrap()
+    };
+    // What only a mostrod can tell of itself is left out.
+    let mut expected = recorded_tags(38389);
+    expected.retain(|tag| tag[0] != "escrow_mode" && tag[0] != "maintenance_mode");
+    expected[0] = json!(["d", node.public_key().to_hex()]);
+    for tag in expected.iter_mut().filter(|tag| tag[0] == "expiration") {
+        tag[1] = json!((found_at + 7 * 60).to_string());
+    }
+    expected.push(json!(["installation", "here"]));
+    assert_eq!(tags(&event(&facts)), expected);
+    assert_eq!((event(&facts).kind.as_u16(), event(&facts).created_at.as_secs()), (38389, 1_795_426_551));
+
+    let sick = HealthFacts {
+        checks: vec![("lnd_sync".into(), false), ("database".into(), true)],
+        block_height: None,
+        synced_to_chain: None,
+        ..facts
+    };
+    let tags = tags(&event(&sick));
+    assert!(tags.contains(&json!(["status", "degraded"])));
+    assert!(tags.contains(&json!(["check", "lnd_sync", "error", "1795426551"])));
+    assert!(!tags.iter().any(|tag| tag[0] == "lnd_block_height" || tag[0] == "lnd_synced_to_chain"));
 }
 
 #[test]

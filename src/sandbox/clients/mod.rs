@@ -3,21 +3,23 @@
 //! They share the node's connection to relays: nostr-sdk alone does not subscribe again when it
 //! reconnects within the second in which it subscribed.
 
-use std::collections::{HashMap, HashSet};
+mod line;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mostro_core::message::{Action, BondResolution, Message, Payload};
 use mostro_core::nip59::WrapOptions;
-use mostro_core::transport::{unwrap_message_nip44, wrap_message_nip44};
+use mostro_core::transport::wrap_message_nip44;
 use nostr_sdk::{Event, EventBuilder, JsonUtil, Keys, PublicKey, Timestamp as NostrTime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::engine::{Clock, Timestamp};
-use crate::nostr::relays::{BadRelays, Inbound, Patience, Relays};
+use crate::engine::Clock;
+use crate::nostr::relays::BadRelays;
+
+pub use line::Line;
 
 /// A message that the node sent to this client.
 #[derive(Debug, Clone)]
@@ -58,22 +60,22 @@ pub enum ClientError {
     Silence(Vec<Action>),
 }
 
-/// A client: its keys, its relays, and all that it heard, each event once. Dropping it ends it.
+/// A client: its keys, its line to the relays, and all that it heard, each event once.
 pub struct Client {
     identity: Keys,
     trade: Keys,
-    node: PublicKey,
-    relays: Relays,
-    clock: Arc<dyn Clock>,
+    line: Arc<Line>,
     numbers: AtomicU64,
     heard: watch::Receiver<Vec<Heard>>,
-    listening: JoinHandle<()>,
 }
 
 impl Client {
     /// Connects to `relays` and listens for what `node` sends to `trade`, returning once a relay
     /// has told what it had, or does not answer. A client without a reputation has
     /// `identity` = `trade`.
+    ///
+    /// # Errors
+    /// When the relays can't be used.
     pub async fn connect(
         relays: &[String],
         identity: Keys,
@@ -81,35 +83,14 @@ impl Client {
         node: PublicKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BadRelays> {
-        let patience = Patience { longest_retry: Duration::from_millis(500), ..Patience::default() };
-        let (relays, mut inbound) =
-            Relays::connect(relays, &trade, clock.clone(), &HashMap::new(), Timestamp(0), patience)?;
-        let (said, heard) = watch::channel(Vec::new());
-        let (ready, mut is_ready) = watch::channel(false);
-        let keys = trade.clone();
-        let listening = tokio::spawn(async move {
-            let mut seen = HashSet::new();
-            while let Some(inbound) = inbound.recv().await {
-                match inbound {
-                    Inbound::Event { event, .. } if event.pubkey == node && seen.insert(event.id) => {
-                        if let Ok(Some(opened)) = unwrap_message_nip44(&event, &keys) {
-                            let heard = Heard {
-                                event: event.id.to_hex(),
-                                created_at: event.created_at.as_secs(),
-                                message: opened.message,
-                            };
-                            said.send_modify(|all: &mut Vec<Heard>| all.push(heard));
-                        }
-                    }
-                    Inbound::CaughtUp { .. } => {
-                        ready.send_replace(true);
-                    }
-                    _ => {}
-                }
-            }
-        });
-        let _ = tokio::time::timeout(patience.connect, is_ready.wait_for(|ready| *ready)).await;
-        Ok(Self { identity, trade, node, relays, clock, numbers: AtomicU64::new(1), heard, listening })
+        let (line, heard) = Line::private(relays, &trade, node, clock).await?;
+        Ok(Self { identity, trade, line, numbers: AtomicU64::new(1), heard })
+    }
+
+    /// A client on a line that others use, too; it hears what is said to it from now on.
+    pub fn on(line: &Arc<Line>, identity: Keys, trade: Keys) -> Self {
+        let heard = line.join(&trade);
+        Self { identity, trade, line: Arc::clone(line), numbers: AtomicU64::new(1), heard }
     }
 
     /// The key that the node answers.
@@ -135,10 +116,10 @@ impl Client {
     /// The event that carries a message, signed now, not yet published.
     pub fn wrap(&self, message: &Message) -> Result<Event, ClientError> {
         let error = |error: &dyn std::fmt::Display| ClientError::Send(error.to_string());
-        let wrapped = wrap_message_nip44(message, &self.identity, &self.trade, self.node, WrapOptions::default())
+        let wrapped = wrap_message_nip44(message, &self.identity, &self.trade, self.line.node, WrapOptions::default())
             .map_err(|e| error(&e))?;
         // mostro-core stamps the machine's time; a client lives by the same clock as the node.
-        let at = u64::try_from(self.clock.now().secs()).unwrap_or(0);
+        let at = u64::try_from(self.line.clock.now().secs()).unwrap_or(0);
         EventBuilder::new(wrapped.kind, wrapped.content)
             .tags(wrapped.tags)
             .custom_created_at(NostrTime::from_secs(at))
@@ -148,7 +129,7 @@ impl Client {
 
     /// Publishes an event; done when a quorum of the client's relays has it.
     pub async fn publish(&self, event: &Event) -> Result<(), ClientError> {
-        let outcome = self.relays.publish(&event.as_json()).await;
+        let outcome = self.line.publish(&event.as_json()).await;
         if outcome.acknowledged() { Ok(()) } else { Err(ClientError::Send(format!("{:?}", outcome.answers))) }
     }
 
@@ -208,7 +189,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.listening.abort();
+        self.line.leave(&self.trade.public_key());
     }
 }
 
