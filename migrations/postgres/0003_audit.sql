@@ -27,3 +27,7 @@ CREATE INDEX audit_run ON audit (run);
 -- query says must be written just so for this index to serve it.
 CREATE INDEX runs_troubled ON runs (status)
 WHERE status <> 'completed' AND status <> 'failed' AND status <> 'canceled' AND (error IS NOT NULL OR status IN ('paused', 'in-doubt'));
+
+-- What is owed is added up from the index alone.
+DROP INDEX bonds_state;
+CREATE INDEX bonds_state ON bonds (state, failed_reason, amount_sats, node_share_sats);

@@ -15,25 +15,20 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     let named = filter.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()) || filter.keys.is_some();
     let open = filter.open || filter.stuck.is_some() || filter.status.is_some_and(|status| !status.is_final());
     let troubled = matches!(filter.status, Some(Status::Paused | Status::InDoubt));
-    // What the index over the open runs tells by itself is limited there, before any row is read.
-    let by_index = open && filter.status.is_none() && filter.since.is_none() && filter.stuck.is_none();
     if named || filter.stuck.is_some() {
         query.push(" WHERE ").push(if open { sql::OPEN } else { "true" });
     } else if troubled {
         query.push(" INDEXED BY runs_troubled WHERE ").push(sql::TROUBLED);
-    } else if by_index {
+    } else if open {
+        // Only numbers are sorted, never rows, and no more rows are read than are wanted.
         query.push(" WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_open WHERE ").push(sql::OPEN);
-        equal(&mut query, filter);
+        alike(&mut query, filter);
         limited(&mut query, filter);
         query.push(")");
     } else {
-        query.push(if open { " INDEXED BY runs_open WHERE " } else { " WHERE " });
-        query.push(if open { sql::OPEN } else { "true" });
+        query.push(" WHERE true");
     }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    equal(&mut query, filter);
+    alike(&mut query, filter);
     if let Some(prefix) = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty()) {
         query.push(" AND seq IN (");
         for (text, bound) in sql::BEGIN_SO.iter().zip([prefix.clone(), beyond(prefix)].iter().cycle()) {
@@ -43,9 +38,6 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     }
     if let Some(keys) = &filter.keys {
         query.push(" AND seq IN (").push(sql::OF_KEYS).push_bind(json(keys)).push(")))");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND created_at >= ").push_bind(since.millis());
     }
     if let Some(late) = filter.stuck {
         query.push(" AND seq IN (SELECT seq FROM runs INDEXED BY runs_troubled WHERE ").push(sql::TROUBLED);
@@ -57,7 +49,14 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     query
 }
 
-fn equal(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
+/// What a run's own row tells.
+fn alike(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND created_at >= ").push_bind(since.millis());
+    }
     for (column, value) in [("step", &filter.step), ("workflow", &filter.workflow)] {
         if let Some(value) = value {
             query.push(" AND ").push(column).push(" = ").push_bind(value.clone());

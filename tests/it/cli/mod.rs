@@ -1,8 +1,6 @@
 //! `workflowctl` as operators and their scripts meet it: the program itself, on a real file.
 
 mod bad_files;
-mod golden;
-mod home;
 mod import;
 mod migrate_store;
 mod requests;
