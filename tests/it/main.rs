@@ -17,3 +17,4 @@ mod fuzz;
 mod graphs;
 mod mutants;
 mod scenarios;
+mod several;
