@@ -28,6 +28,11 @@ impl Lent {
         Self { url: CLUSTER.database(template).await.unwrap() }
     }
 
+    /// One on another cluster, with which it goes.
+    pub fn of(url: String) -> Self {
+        Self { url }
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -36,7 +41,9 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         // What is left goes with the cluster.
-        let _ = CLUSTER.forget(&self.url);
+        if self.url.starts_with(&CLUSTER.url("")) {
+            let _ = CLUSTER.forget(&self.url);
+        }
     }
 }
 

@@ -18,3 +18,4 @@ mod graphs;
 mod mutants;
 mod scenarios;
 mod service;
+mod several;

@@ -58,6 +58,8 @@ pub struct Setup {
     pub behind: Duration,
     /// Whether the database is one on a server.
     pub server: bool,
+    /// An empty database on a server of the test's own.
+    pub database: Option<String>,
 }
 
 impl Default for Setup {
@@ -77,6 +79,7 @@ impl Default for Setup {
             faulty_lnd: false,
             behind: Duration::ZERO,
             server: on_server(),
+            database: None,
         }
     }
 }
@@ -222,7 +225,11 @@ impl<L: Side> World<L> {
         let winner = lnd.winner();
         let world = Self {
             folder,
-            server: if setup.server { Some(Lent::new().await) } else { None },
+            server: match (&setup.database, setup.server) {
+                (Some(url), _) => Some(Lent::of(url.clone())),
+                (None, true) => Some(Lent::new().await),
+                (None, false) => None,
+            },
             clock,
             relay,
             lnd,
