@@ -40,21 +40,15 @@ pub async fn read_or_write(store: &dyn Store, at: Timestamp, name: &str, value: 
     }
 }
 
+/// Writes a fact.
+pub async fn write(store: &dyn Store, at: Timestamp, name: &str, value: &str) -> Result<(), CommitError> {
+    let rows = vec![upsert(FACTS, name, json!({ "value": value }))];
+    store.commit(Commit { at, rows, ..Commit::default() }).await.map(drop)
+}
+
 /// What this database's daemons are known by: drawn once, when there is none yet.
-///
-/// # Errors
-/// When the database can't be read or written.
-pub async fn installation(store: &dyn Store, at: Timestamp) -> Result<String, super::AppError> {
-    if let Some(known) = read(store, INSTALLATION).await? {
-        return Ok(known);
-    }
-    let drawn = uuid::Uuid::new_v4().to_string();
-    let rows = vec![insert(FACTS, INSTALLATION, json!({ "value": drawn }))];
-    match store.commit(Commit { at, rows, ..Commit::default() }).await {
-        Ok(_) => Ok(drawn),
-        // Another daemon on the same database has drawn one meanwhile, or nobody knows whether this was written.
-        Err(error) => read(store, INSTALLATION).await?.ok_or(error.into()),
-    }
+pub async fn installation(store: &dyn Store, at: Timestamp) -> Result<String, AppError> {
+    read_or_write(store, at, INSTALLATION, &uuid::Uuid::new_v4().to_string()).await
 }
 
 /// The identity key of the lnd that holds the bonds: the one that this installation worked with
