@@ -53,7 +53,9 @@ impl Bed {
         self.slash_before(&path, plots).await;
         let store = self.database.make().await;
         let takeover = Takeover::read(&path).await.unwrap();
-        takeover.into_store(store.as_ref(), "a test", Vec::new(), SystemClock.now()).await.unwrap();
+        let now = SystemClock.now();
+        let starts = takeover.starts(now).unwrap();
+        takeover.into_store(store.as_ref(), "a test", starts, now).await.unwrap();
         store.close().await;
     }
 
