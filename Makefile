@@ -3,11 +3,16 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 KEEP ?=
+KILLS ?= 200
+SEED ?=
+ONLY ?=
+STORE ?=
+DAEMONS ?=
 ROWS ?=
-
+STORES ?=
 N ?= 1000000
 
-.PHONY: help demo test fuzz load bench bench-failover contract differential check deny graphs needs
+.PHONY: help demo test fuzz load bench bench-payout bench-failover contract differential chaos disk mutants check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -43,8 +48,8 @@ bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(CARGO) test --locked --test it -- differential
 
-bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency chooses parts, docs/performance.md explains them
-	@ROWS=$(ROWS) $(CARGO) bench --locked --quiet --bench engine
+bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency STORES=sqlite chooses parts, docs/performance.md explains them
+	@ROWS=$(ROWS) STORES=$(STORES) $(CARGO) bench --locked --quiet --bench engine
 
 fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; FUZZ_SEED=… FUZZ_ONLY=… brings one of them again
 	@FUZZ_N=$(N) $(CARGO) test --locked --release --test it -- --exact --ignored --nocapture fuzz::fuzz
@@ -52,12 +57,30 @@ fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; F
 load: needs ## Pays LOAD_BONDS bonds (1000) that are slashed at once, beside LOAD_HELD held ones, and fails above LOAD_LIMIT_SECONDS (5)
 	@$(CARGO) test --locked --release --test it -- --exact --ignored --nocapture scenarios::load::load
 
-contract: needs ## Holds the lnd stand-in to what lnd does; with LND_BIN=DIR (lnd, btcd, btcctl) a real lnd too, and runs the scenarios on it
+bench-payout: needs ## Measures 1,000 slashed bonds at once through the sandbox, and lone ones on an idle daemon
+	@$(MAKE) --no-print-directory bench ROWS=payout
+
+contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenarios; with LND_BIN=DIR (lnd, btcd, btcctl) on real nodes too
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \
-	$(CARGO) test --locked --test it -- contract:: on_real_nodes $(if $(LND_BIN),--include-ignored) 2>&1 | tee "$$log"; status=$$?; \
-	passed() { grep -cE "^test $$1::.* ok$$" "$$log"; }; \
-	echo "contract: $$(passed contract::on_stand_in) passed on the stand-in, $$(passed contract::on_real_nodes) and $$(passed "scenarios::[a-z0-9_]+::on_real_nodes") scenarios on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
+	$(CARGO) test --locked --test it -- on_stand_in on_real_nodes $(if $(LND_BIN),--include-ignored) 2>&1 | tee "$$log"; status=$$?; \
+	passed() { grep -cE "^test $$1::on_$$2::.* ok$$" "$$log"; }; \
+	on() { echo "$$(passed contract $$1) rows and $$(passed 'scenarios::[a-z0-9_]+' $$1) scenarios"; }; \
+	echo "contract: $$(on stand_in) passed on the stand-in, $$(on real_nodes) on real nodes$(if $(LND_BIN),, (LND_BIN is not set))"; \
 	exit $$status
+
+chaos: needs ## Kills the daemon KILLS=200 times under load, counts what was lost and doubled (SEED=n: that plan again; STORE=postgres DAEMONS=3)
+	@KILLS=$(KILLS) SEED=$(SEED) STORE=$(STORE) DAEMONS=$(DAEMONS) $(CARGO) test --release --locked --test it -- --ignored --exact --nocapture chaos::as_long_as_asked
+
+disk: needs ## Lets the disk fill up, and its syncs fail, under the daemon
+	@command -v strace >/dev/null || { \
+	  echo "strace is missing: installing it from the distribution's packages"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq strace; }
+	@$(CARGO) test --locked --test it -- --include-ignored scenarios::disk
+	@$(CARGO) test --locked --lib -- store::sqlite::tests::cuts
+
+mutants: needs ## Puts known bugs into a copy of the sources, and sees the tests fail of each (ONLY=text: those with it in their names)
+	@ONLY=$(ONLY) $(CARGO) test --locked --test it -- --ignored --exact --nocapture mutants::every_bug_is_caught
 
 check: needs ## Formatting, lints, and the links in the documentation
 	$(CARGO) fmt --check

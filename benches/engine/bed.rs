@@ -1,54 +1,169 @@
 //! A database with an engine at work on it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use bondflow::engine::store::RunFilter;
 use bondflow::engine::{
     Alarms, Bound, Clock, Draft, Effects, Engine, Options, Parts, Registry, RunId, Sealed, Sealer, Store, StoreError,
     SystemClock, Timestamp,
 };
-use bondflow::store::sqlite::{OpenMode, SqliteStore};
+use bondflow::sandbox::postgres::{Cluster, Place};
+use bondflow::store::postgres::{self, PostgresStore, Reckoning};
+use bondflow::store::sqlite::{self, SqliteStore};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::flow::{self, Acted};
 
-/// Where databases of the bench lie: on the disk that the project lies on, since the folder for
-/// temporary files may be in memory.
-pub fn place() -> anyhow::Result<(TempDir, PathBuf)> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    std::fs::create_dir_all(folder)?;
-    let folder = TempDir::new_in(folder)?;
-    let path = folder.path().join("bench.db");
-    Ok((folder, path))
+/// A database, and how it is named to another process.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A file.
+    Sqlite(PathBuf),
+    /// An address.
+    Postgres(String),
+}
+
+impl Database {
+    /// The store's name in the table.
+    pub fn store(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => SQLITE,
+            Self::Postgres(_) => POSTGRES,
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(url) => f.write_str(url),
+        }
+    }
+}
+
+impl FromStr for Database {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Ok(match text.strip_prefix("sqlite://") {
+            Some(path) => Self::Sqlite(path.into()),
+            None => Self::Postgres(text.to_owned()),
+        })
+    }
+}
+
+pub const SQLITE: &str = "sqlite";
+pub const POSTGRES: &str = "postgres";
+
+/// A kind of store, with what it needs to make databases.
+pub enum Ground {
+    /// Files of their own.
+    Sqlite,
+    /// A cluster with its syncs as the server has them unless it is told otherwise.
+    Postgres(Cluster),
+}
+
+/// What is there for as long as a new database is used.
+pub type Kept = Option<TempDir>;
+
+impl Ground {
+    /// The kinds that are there, of those that are wanted.
+    pub async fn all(wanted: &[&str]) -> anyhow::Result<Vec<Self>> {
+        let mut grounds = Vec::new();
+        if wanted.contains(&SQLITE) {
+            grounds.push(Self::Sqlite);
+        }
+        if wanted.contains(&POSTGRES) {
+            match Cluster::start(Place::Disk, "") {
+                Ok(cluster) => {
+                    let mut db = PgConnection::connect(&cluster.url("postgres")).await?;
+                    for setting in ["fsync", "synchronous_commit"] {
+                        let set: String =
+                            sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&mut db).await?;
+                        ensure!(set == "on", "{setting} is {set}");
+                    }
+                    db.close().await?;
+                    grounds.push(Self::Postgres(cluster));
+                }
+                Err(error) => eprintln!("without PostgreSQL: {error}"),
+            }
+        }
+        Ok(grounds)
+    }
+
+    /// The store's name in the table.
+    pub fn store(&self) -> &'static str {
+        match self {
+            Self::Sqlite => SQLITE,
+            Self::Postgres(_) => POSTGRES,
+        }
+    }
+
+    /// A new database. A file lies on the disk that the project lies on, since the folder for
+    /// temporary files may be in memory.
+    pub async fn place(&self) -> anyhow::Result<(Kept, Database)> {
+        match self {
+            Self::Sqlite => {
+                let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+                std::fs::create_dir_all(folder)?;
+                let folder = TempDir::new_in(folder)?;
+                let path = folder.path().join("bench.db");
+                Ok((Some(folder), Database::Sqlite(path)))
+            }
+            Self::Postgres(cluster) => Ok((None, Database::Postgres(cluster.database("template0").await?))),
+        }
+    }
+}
+
+enum Opened {
+    Sqlite(Arc<SqliteStore>),
+    Postgres(Arc<PostgresStore>),
 }
 
 /// An engine at work.
 pub struct Bed {
     pub engine: Engine,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     pub bound: Arc<Bound>,
     pub acted: Arc<Acted>,
+    clock: Arc<dyn Clock>,
+    opened: Opened,
     stop: watch::Sender<bool>,
     working: JoinHandle<Result<(), StoreError>>,
 }
 
 impl Bed {
     /// Opens the database and starts an engine on it, with the engine's own numbers.
-    pub async fn open(path: &Path) -> anyhow::Result<Self> {
-        let store = Arc::new(SqliteStore::open(path, &[], OpenMode::Daemon).await?);
+    pub async fn open(database: &Database) -> anyhow::Result<Self> {
+        let (opened, store, clock): (_, Arc<dyn Store>, Arc<dyn Clock>) = match database {
+            Database::Sqlite(path) => {
+                let store = Arc::new(SqliteStore::open(path, &[], sqlite::OpenMode::Daemon).await?);
+                (Opened::Sqlite(Arc::clone(&store)), store, Arc::new(SystemClock))
+            }
+            Database::Postgres(url) => {
+                let mode = postgres::OpenMode::Daemon;
+                let store = Arc::new(PostgresStore::open(url, &[], mode, Reckoning::Database).await?);
+                let clock = Arc::new(store.clock());
+                (Opened::Postgres(Arc::clone(&store)), store, clock)
+            }
+        };
         let acted = Arc::new(Acted::default());
         let bound = flow::bound(&acted)?;
         let mut registry = Registry::default();
         registry.add(Arc::clone(&bound));
         registry.check(store.as_ref()).await?;
         let engine = Engine::new(Parts {
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            clock: Arc::new(SystemClock),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
             registry,
             sealer: Arc::new(Silent),
             alarms: Alarms::default(),
@@ -60,12 +175,20 @@ impl Bed {
             let (engine, stop) = (engine.clone(), stop.subscribe());
             async move { engine.run(stop).await }
         });
-        Ok(Self { engine, store, bound, acted, stop, working })
+        Ok(Self { engine, store, bound, acted, clock, opened, stop, working })
+    }
+
+    /// Transactions that the store has written, if it counts them.
+    pub fn batches(&self) -> Option<u64> {
+        match &self.opened {
+            Opened::Sqlite(store) => Some(store.stats().batches),
+            Opened::Postgres(_) => None,
+        }
     }
 
     /// Starts a run.
     pub async fn start(&self, key: &str) -> anyhow::Result<()> {
-        self.submit(flow::starting(&self.bound, key, SystemClock.now())?).await
+        self.submit(flow::starting(&self.bound, key, self.clock.now())?).await
     }
 
     /// Gives a run the word that it waits for.
@@ -92,7 +215,10 @@ impl Bed {
     pub async fn close(self) -> anyhow::Result<()> {
         self.stop.send_replace(true);
         self.working.await.context("the engine has a defect")??;
-        self.store.close().await;
+        match self.opened {
+            Opened::Sqlite(store) => store.close().await,
+            Opened::Postgres(store) => store.close().await,
+        }
         Ok(())
     }
 }

@@ -1,22 +1,35 @@
 //! What the store alone can do on this machine, by the same driver and with the same care.
 
+use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use crate::bed;
+use crate::bed::{Database, Ground, POSTGRES, SQLITE};
 use crate::machine::Stopwatch;
 use crate::report::{Report, Target};
 
 /// How long each of the limits is measured.
 const LONG: Duration = Duration::from_secs(2);
 
+/// The rows that others are compared with.
+pub const ALONE: &str = "raw store, transactions of one row";
+pub const MANY: &str = "raw store, rows by 256 in a transaction";
+
 /// Rows of one small text in a table without any other index; one transaction a statement.
-pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    let (_folder, path) = bed::place()?;
+pub async fn measure(ground: &Ground, report: &mut Report) -> anyhow::Result<()> {
+    let (_kept, database) = ground.place().await?;
+    match database {
+        Database::Sqlite(path) => sqlite(&path, report).await,
+        Database::Postgres(url) => postgres(&url, report).await,
+    }
+}
+
+async fn sqlite(path: &Path, report: &mut Report) -> anyhow::Result<()> {
     let mut db = SqliteConnectOptions::new()
-        .filename(&path)
+        .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -24,21 +37,46 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
         .connect()
         .await?;
     sqlx::query("CREATE TABLE raw (seq INTEGER PRIMARY KEY, text TEXT NOT NULL)").execute(&mut db).await?;
-    for rows in [1_usize, 16, 256] {
+    for (rows, row) in [(1_usize, ALONE), (16, "raw store, rows by 16 in a transaction"), (256, MANY)] {
         let list = serde_json::to_string(&vec!["x".repeat(100); rows])?;
         let (mut transactions, watch) = (0_u64, Stopwatch::start());
         while watch.elapsed() < LONG {
             sqlx::query("INSERT INTO raw (text) SELECT value FROM json_each(?1)").bind(&list).execute(&mut db).await?;
             transactions += 1;
         }
-        let each = transactions as f64 / watch.elapsed().as_secs_f64();
-        if rows == 1 {
-            report.add("raw store, transactions of one row", "sqlite", each, "1/s", Target::None);
-        } else {
-            let row = format!("raw store, rows by {rows} in a transaction");
-            report.add(row, "sqlite", each * rows as f64, "1/s", Target::None);
-        }
+        let each = transactions as f64 * rows as f64 / watch.elapsed().as_secs_f64();
+        report.add(row, SQLITE, each, "1/s", Target::None);
     }
     db.close().await?;
     Ok(())
+}
+
+async fn postgres(url: &str, report: &mut Report) -> anyhow::Result<()> {
+    let mut db = PgConnection::connect(url).await?;
+    let table = "CREATE TABLE raw (seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text TEXT NOT NULL)";
+    sqlx::query(table).execute(&mut db).await?;
+    db.close().await?;
+    for (connections, rows, row) in
+        [(1, 1, ALONE), (16, 1, "raw store, transactions of one row, 16 connections"), (1, 256, MANY)]
+    {
+        let watch = Stopwatch::start();
+        let each = (0..connections).map(|_| postgres_alone(url, rows, watch));
+        let transactions: u64 = try_join_all(each).await?.into_iter().sum();
+        let each = transactions as f64 * rows as f64 / watch.elapsed().as_secs_f64();
+        report.add(row, POSTGRES, each, "1/s", Target::None);
+    }
+    Ok(())
+}
+
+/// One connection's transactions until the time is over.
+async fn postgres_alone(url: &str, rows: usize, watch: Stopwatch) -> anyhow::Result<u64> {
+    let mut db = PgConnection::connect(url).await?;
+    let list = vec!["x".repeat(100); rows];
+    let mut transactions = 0;
+    while watch.elapsed() < LONG {
+        sqlx::query("INSERT INTO raw (text) SELECT unnest($1::text[])").bind(&list).execute(&mut db).await?;
+        transactions += 1;
+    }
+    db.close().await?;
+    Ok(transactions)
 }

@@ -26,7 +26,7 @@ CREATE TABLE runs (
 -- One index drives timers, signals, recovery and leases alike.
 CREATE INDEX runs_due ON runs (due_at, seq) WHERE due_at IS NOT NULL;
 -- What a query says of the statuses must be written just so for this index to serve it.
-CREATE INDEX runs_open ON runs (workflow, step, due_at) WHERE status NOT IN ('completed', 'failed', 'canceled');
+CREATE INDEX runs_open ON runs (workflow, step, due_at) WHERE status <> 'completed' AND status <> 'failed' AND status <> 'canceled';
 CREATE INDEX runs_owner ON runs (owner) WHERE owner IS NOT NULL;
 
 CREATE TABLE history (

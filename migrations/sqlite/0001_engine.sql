@@ -26,11 +26,15 @@ CREATE TABLE runs (
   UNIQUE (workflow, key)
 );
 
--- One index drives timers, signals, recovery and leases alike.
+-- Every step pays for each index in which its run moves: none of these has the step, but the one
+-- over waiting runs. What a query says of status and owner must be written just so for an index to
+-- serve it.
+
+-- Drives timers, signals, recovery and leases alike.
 CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL;
--- What a query says of the statuses must be written just so for this index to serve it.
-CREATE INDEX runs_open ON runs (workflow, step, due_at) WHERE status NOT IN ('completed', 'failed', 'canceled');
 CREATE INDEX runs_owner ON runs (owner) WHERE owner IS NOT NULL;
+CREATE INDEX runs_open ON runs (workflow, version, hash) WHERE status <> 'completed' AND status <> 'failed' AND status <> 'canceled';
+CREATE INDEX runs_waiting ON runs (workflow, step, due_at) WHERE status = 'waiting' AND owner IS NULL;
 
 CREATE TABLE history (
   run      INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,

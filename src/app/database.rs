@@ -1,10 +1,13 @@
 //! The database that the settings name, opened for a daemon.
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use crate::config::DatabaseUrl;
-use crate::engine::{Clock, Store};
+use crate::engine::{Clock, Store, StoreError};
 use crate::payout::tables::TABLES;
 use crate::store::postgres::{self, PostgresStore, Reckoning};
 use crate::store::sqlite::{self, SqliteStore};
@@ -19,6 +22,8 @@ pub(super) struct Database {
     pub(super) clock: Arc<dyn Clock>,
     /// Where tools wake the daemon, if they don't do it through the database.
     pub(super) socket: Option<PathBuf>,
+    /// Resolves when the database is lost for this daemon, and why.
+    pub(super) fails: BoxFuture<'static, StoreError>,
 }
 
 impl Database {
@@ -30,9 +35,11 @@ impl Database {
                 Reckoning::Database => Arc::new(store.clock()),
                 Reckoning::Caller => clock,
             };
-            return Ok(Self { store: Arc::new(store), clock, socket: None });
+            // A server's disk is the server's business: it says no, and comes back.
+            return Ok(Self { store: Arc::new(store), clock, socket: None, fails: Box::pin(pending()) });
         };
         let store = SqliteStore::open(&file, TABLES, sqlite::OpenMode::Daemon).await?;
-        Ok(Self { store: Arc::new(store), clock, socket: Some(socket_beside(&file)) })
+        let fails = Box::pin(store.disk_fails());
+        Ok(Self { store: Arc::new(store), clock, socket: Some(socket_beside(&file)), fails })
     }
 }

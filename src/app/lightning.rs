@@ -5,6 +5,7 @@ use tokio::time::{Duration, sleep};
 use tracing::{info, warn};
 
 use crate::engine::{Clock, Store};
+use crate::lnd::startup::Unusable;
 use crate::lnd::{self, startup};
 use crate::payout::tables::BONDS;
 
@@ -26,7 +27,8 @@ pub struct OtherLnd {
 /// How often an lnd that can't be used yet is looked at again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until lnd serves with all that is needed of it, and remembers it.
+/// Waits until lnd serves with all that is needed of it, and remembers it. While bonds are open it must be on the
+/// network on which it was met before.
 ///
 /// # Errors
 /// When it is another lnd than the one that holds the open bonds.
@@ -36,11 +38,18 @@ pub(super) async fn meet(
     clock: &dyn Clock,
     allow_node_change: bool,
 ) -> Result<KnownNode, AppError> {
+    let holds_bonds = holds_bonds(store).await?;
+    let before = facts::known_node(store).await?.filter(|_| holds_bonds && !allow_node_change);
+    let network = before.as_ref().map(|before| before.network.as_str());
     let mut told = None;
     let info = loop {
-        // A node that is still syncing is known by its key; payments wait for its chain by themselves.
-        match startup::check(node, None).await {
+        match startup::check(node, network).await {
             Ok(info) => break info,
+            // It is known by its key, and settles what it holds; payments wait for its chain by themselves.
+            Err(Unusable::Syncing(info)) => {
+                warn!("{}", Unusable::Syncing(info.clone()));
+                break info;
+            }
             Err(reason) if told.as_ref() != Some(&reason) => {
                 warn!("lnd can't be used yet: {reason}");
                 told = Some(reason);
@@ -53,7 +62,7 @@ pub(super) async fn meet(
     let before = facts::holder(store).await?;
     if let Some(before) = before.filter(|before| *before != found.identity)
         && !allow_node_change
-        && holds_bonds(store).await?
+        && holds_bonds
     {
         return Err(OtherLnd { expected: before, found: found.identity }.into());
     }

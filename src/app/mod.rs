@@ -134,7 +134,7 @@ impl Daemon {
         let Settings { lightning, nostr, .. } = settings.clone();
         startup::check_files(&lightning.lnd_cert_file, &lightning.lnd_macaroon_file).await?;
         let database = Database::open(&settings.database.url, clock, reckoning).await?;
-        let Database { store, clock, socket } = database;
+        let Database { store, clock, socket, fails } = database;
         let node_key = keys.public_key().to_hex();
         let begun = own_database(store.as_ref(), clock.now(), &node_key).await?;
         upsert_solvers(store.as_ref(), clock.now(), &settings).await?;
@@ -223,6 +223,13 @@ impl Daemon {
         daemon.parts.spawn(async move { Ok(courier.run(courier_stop).await?) });
         daemon.parts.spawn(listener.run(received, Arc::clone(&store), attended, hurry, stop.subscribe()));
         daemon.parts.spawn(daemon.spend(engine.clone(), lnd.clone(), met, lightning.allow_node_change));
+        let mut stopping = stop.subscribe();
+        daemon.parts.spawn(async move {
+            tokio::select! {
+                error = fails => Err(error.into()),
+                _ = stopping.wait_for(|stop| *stop) => Ok(()),
+            }
+        });
         daemon.parts.spawn(chain::run(chain::Chain {
             store: Arc::clone(&store),
             lnd: Arc::new(lnd.clone()),

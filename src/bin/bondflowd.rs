@@ -13,6 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+/// "File size limit exceeded", on every Linux but MIPS.
+const SIGXFSZ: i32 = 25;
+
 /// Pays what the node owes for slashed bonds.
 #[derive(Parser)]
 #[command(version, after_help = "Examples:\n  bondflowd run --config /etc/bondflow/settings.toml\n  bondflowd demo")]
@@ -91,6 +94,9 @@ async fn run(path: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be caught")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP can't be caught")?;
+    // A file that may not grow any more shall be a write that fails, with its reason, and not the
+    // end of the process without a word.
+    let _no_room = signal(SignalKind::from_raw(SIGXFSZ)).context("SIGXFSZ can't be caught")?;
     let mut daemon = tokio::select! {
         started = Daemon::start(settings, Arc::new(SystemClock)) => started?,
         _ = terminate.recv() => return Ok(()),

@@ -243,7 +243,7 @@ pub struct EngineSettings {
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { lease_seconds: 15, workers: 64, retention_days: 90, in_doubt_recheck_seconds: 60 }
+        Self { lease_seconds: 15, workers: 256, retention_days: 90, in_doubt_recheck_seconds: 60 }
     }
 }
 

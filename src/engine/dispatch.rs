@@ -1,8 +1,10 @@
 //! Taking due runs under a lease, keeping the leases, and letting go in good order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::info;
@@ -12,7 +14,7 @@ use super::clock::{Clock, Timestamp};
 use super::lease::Leases;
 use super::outbox::{Sealed, Sealer};
 use super::registry::Registry;
-use super::run::Status;
+use super::run::{Run, Signal, Status};
 use super::step::{Effects, StepError};
 use super::store::{Change, Commit, CommitError, Committed, RunFilter, Store, StoreError};
 use super::wait::{changed, stopped};
@@ -30,7 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(15), workers: 64 }
+        Self { lease: Duration::from_secs(15), workers: 256 }
     }
 }
 
@@ -94,42 +96,67 @@ impl Engine {
                     Ok(claimed) => claimed,
                     Err(error) => break Err(error),
                 };
+                let mut mail = match self.mail(&claimed).await {
+                    Ok(mail) => mail,
+                    Err(error) => break Err(error),
+                };
                 for run in claimed {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
                     let (engine, term, ending) = (self.clone(), term.clone(), ending.subscribe());
+                    let mail = mail.remove(&run.seq).unwrap_or_default();
                     runs.spawn(async move {
-                        let driven = engine.drive(run, term, ending).await;
+                        let driven = engine.drive(run, mail, term, ending).await;
                         drop(place);
                         driven
                     });
                 }
             }
-            let next = match store.next_due().await {
-                Ok(next) => next,
-                Err(error) => break Err(error),
-            };
             let full = places.available_permits() == 0;
+            let next = match full {
+                true => None,
+                false => match store.next_due().await {
+                    Ok(next) => next,
+                    Err(error) => break Err(error),
+                },
+            };
             let timer = async {
                 match next {
-                    Some(at) if !full => self.parts.clock.sleep_until(at).await,
-                    _ => std::future::pending().await,
+                    Some(at) => self.parts.clock.sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = timer => {}
                 () = changed(&mut changes, Change::Runs), if !full => {}
                 Some(driven) = runs.join_next() => {
-                    if let Ok(Err(error)) = driven {
+                    // All that have ended by now make room for as many in one claim.
+                    let ended = std::iter::once(driven).chain(std::iter::from_fn(|| runs.try_join_next()));
+                    if let Some(error) = ended.filter_map(|driven| driven.ok()?.err()).last() {
                         break Err(error);
                     }
                 }
                 () = stopped(&mut stop) => break Ok(()),
-                _ = keeper.join_next() => break Err(StoreError("the leases can't be kept".into())),
+                ran_out = keeper.join_next() => {
+                    let defect = || StoreError("the leases can't be kept".into());
+                    break Err(ran_out.and_then(Result::ok).unwrap_or_else(defect));
+                }
             }
         };
         ending.send_replace(true);
         while runs.join_next().await.is_some() {}
         ended
+    }
+
+    /// The signals in the mailboxes of these runs, read together.
+    async fn mail(&self, claimed: &[Run]) -> Result<HashMap<i64, Vec<Signal>>, StoreError> {
+        let runs: Vec<i64> = claimed.iter().filter(|run| run.has_mail()).map(|run| run.seq).collect();
+        let mut mail: HashMap<i64, Vec<Signal>> = HashMap::with_capacity(runs.len());
+        if !runs.is_empty() {
+            for (run, signal) in self.parts.store.mailboxes(&runs).await? {
+                mail.entry(run).or_default().push(signal);
+            }
+        }
+        Ok(mail)
     }
 
     /// Takes up what a dead daemon left: where it is known to be dead its leases end now, and what
@@ -141,9 +168,8 @@ impl Engine {
             store.release_others(&self.parts.owner, now).await?;
         }
         let in_doubt = RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() };
-        for run in store.runs(&in_doubt).await? {
-            store.wake(run.seq, now).await?;
-        }
+        let in_doubt = store.runs(&in_doubt).await?;
+        try_join_all(in_doubt.iter().map(|run| store.wake(run.seq, now))).await?;
         Ok(())
     }
 

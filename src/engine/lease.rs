@@ -50,8 +50,9 @@ impl Leases {
         Ok((claimed, term.clone()))
     }
 
-    /// Renews the leases three times within their length; ends when they could not be kept.
-    pub(super) async fn keep(&self, parts: &Parts) {
+    /// Renews the leases three times within their length; ends when they could not be kept, and
+    /// says why.
+    pub(super) async fn keep(&self, parts: &Parts) -> StoreError {
         let third = parts.options.lease / 3;
         loop {
             let now = parts.clock.now();
@@ -59,9 +60,7 @@ impl Leases {
             let mut term = self.0.lock().await;
             match renew(parts, &mut term).await {
                 Ok(()) => {}
-                Err(error) if parts.clock.now() >= term.until() => {
-                    return warn!("the leases ran out: {error}");
-                }
+                Err(error) if parts.clock.now() >= term.until() => return error,
                 Err(error) => warn!("the leases could not be renewed, trying again: {error}"),
             }
         }

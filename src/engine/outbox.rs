@@ -168,6 +168,7 @@ impl Courier {
             }
         };
         while offers.join_next().await.is_some() {}
+        part.let_go(self.store.as_ref(), self.clock.as_ref()).await;
         ended
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::clock::{Clock, Timestamp};
 use super::store::{Store, StoreError};
@@ -58,6 +58,18 @@ impl Part {
         Ok(self.term.lasts(clock.now()))
     }
 
+    /// Leaves the part to the others, who need not wait for the lease's end then.
+    pub(super) async fn let_go(&mut self, store: &dyn Store, clock: &dyn Clock) {
+        let now = clock.now();
+        if store.alone() || !self.term.lasts(now) {
+            return;
+        }
+        self.term.0.store(i64::MIN, Ordering::Release);
+        if let Err(error) = store.hold(self.name, &self.owner, now, now).await {
+            warn!(part = self.name, "the others wait for the end of the lease: {error}");
+        }
+    }
+
     /// When to ask [`Part::is_mine`] again, if there is somebody else to play it.
     pub(super) fn ask_at(&self) -> Option<Timestamp> {
         self.ask_at
@@ -96,6 +108,12 @@ mod tests {
         clock.set(other.ask_at().unwrap());
         assert!(other.is_mine(&b, &clock).await.unwrap());
         assert!(!one.is_mine(&a, &clock).await.unwrap());
+        other.let_go(&b, &clock).await;
+        assert!(!other.term().lasts(clock.now()));
+        clock.set(one.ask_at().unwrap());
+        assert!(one.is_mine(&a, &clock).await.unwrap(), "who lets go of it is not waited for");
+        other.let_go(&b, &clock).await;
+        assert!(!other.is_mine(&b, &clock).await.unwrap(), "nobody lets go of what is another's");
     }
 
     #[tokio::test]

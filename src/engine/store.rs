@@ -318,9 +318,9 @@ pub enum CommitError {
     Unknown(String),
 }
 
-/// Why a reading failed.
+/// Why a call that commits nothing failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the database can't be read: {0}")]
+#[error("the database can't be used: {0}")]
 pub struct StoreError(pub String);
 
 /// Runs to read.
@@ -429,6 +429,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The signals that a run has not consumed, in their order.
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError>;
+
+    /// The same for several runs, in ascending order of them: each signal with its run.
+    async fn mailboxes(&self, runs: &[i64]) -> Result<Vec<(i64, Signal)>, StoreError> {
+        let mut mail = Vec::new();
+        for run in runs {
+            mail.extend(self.mailbox(*run).await?.into_iter().map(|signal| (*run, signal)));
+        }
+        Ok(mail)
+    }
 
     /// A run's history, oldest first.
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError>;

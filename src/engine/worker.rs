@@ -38,21 +38,24 @@ pub(super) enum Next {
 
 impl Engine {
     /// Drives a claimed run until it is let go, its lease is lost, or the engine is ending while
-    /// its commits fail.
+    /// its commits fail. `mail` is what lay in its mailbox when it was claimed, or came in since.
     ///
     /// # Errors
     /// When the database can't be read.
     pub(super) async fn drive(
         &self,
         mut run: Run,
+        mail: Vec<Signal>,
         term: Term,
         mut ending: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
         self.watches.end(run.seq);
         let mut first = false;
         let mut failures = 0;
+        let mut read = Some(mail);
         loop {
-            let advanced = AssertUnwindSafe(self.advance(&run, first, &term)).catch_unwind().await;
+            let mail = read.take();
+            let advanced = AssertUnwindSafe(self.advance(&run, mail, first, &term)).catch_unwind().await;
             let advanced = match advanced {
                 Ok(advanced) => advanced,
                 Err(_) => {
@@ -93,14 +96,25 @@ impl Engine {
         }
     }
 
-    /// Runs the present step once, or an operator's request, and commits what follows.
-    async fn advance(&self, run: &Run, first: bool, term: &Term) -> Result<Next, CommitError> {
+    /// Runs the present step once, or an operator's request, and commits what follows. The mailbox
+    /// is read unless `mail` is what is in it.
+    async fn advance(
+        &self,
+        run: &Run,
+        mail: Option<Vec<Signal>>,
+        first: bool,
+        term: &Term,
+    ) -> Result<Next, CommitError> {
         let lease_until = term.until();
         if self.parts.clock.now() >= lease_until {
             return Ok(Next::Lost);
         }
         let bound = self.parts.registry.get(&run.pin);
-        let mail = if run.has_mail() { self.parts.store.mailbox(run.seq).await.map_err(unread)? } else { Vec::new() };
+        let mail = match mail {
+            Some(mail) => mail,
+            None if run.has_mail() => self.parts.store.mailbox(run.seq).await.map_err(unread)?,
+            None => Vec::new(),
+        };
         if let Some(request) = mail.iter().find(|signal| operator::is_request(signal)) {
             let case = operator::Case { run, mail: &mail, lease_until };
             return self.operate(bound.map(AsRef::as_ref), case, request).await;

@@ -34,6 +34,25 @@ const LARGEST_ANSWER: usize = 64 << 20;
 /// The one call that needs no macaroon.
 pub(super) const GET_STATE: &str = "/lnrpc.State/GetState";
 
+/// A channel to the lnd at `https://HOST:PORT` that holds the certificate of that file. It connects when it is first
+/// used, and anew whenever the connection has broken; it brings no macaroon and no deadline. Call it inside a tokio
+/// runtime.
+///
+/// # Errors
+/// When the address is of another form.
+pub fn open_channel(address: &str, certificate: PathBuf) -> Result<Channel, BadAddress> {
+    let target = Target::new(address, certificate)?;
+    let origin: Uri = format!("https://{}", target.authority()).parse().map_err(|_| BadAddress)?;
+    // The connector does TLS itself, so tonic, which would insist on its own, is told of a plain endpoint.
+    let plain = Endpoint::from_shared(format!("http://{}", target.authority())).map_err(|_| BadAddress)?;
+    Ok(plain
+        .origin(origin)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(false)
+        .connect_with_connector_lazy(Connector::new(target)))
+}
+
 /// Calls to lnd.
 #[derive(Clone)]
 pub(super) struct Lnd {
@@ -49,24 +68,14 @@ impl std::fmt::Debug for Lnd {
 }
 
 impl Lnd {
-    /// A channel that connects when it is first used. Call it inside a tokio runtime.
+    /// Calls over a channel that connects when it is first used. Call it inside a tokio runtime.
     pub(super) fn new(
         address: &str,
         certificate: PathBuf,
         macaroon: PathBuf,
         deadline: Duration,
     ) -> Result<Self, BadAddress> {
-        let target = Target::new(address, certificate)?;
-        let origin: Uri = format!("https://{}", target.authority()).parse().map_err(|_| BadAddress)?;
-        // The connector does TLS itself, so tonic, which would insist on its own, is told of a plain endpoint.
-        let plain = Endpoint::from_shared(format!("http://{}", target.authority())).map_err(|_| BadAddress)?;
-        let channel = plain
-            .origin(origin)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(false)
-            .connect_with_connector_lazy(Connector::new(target));
-        Ok(Self { channel, macaroon, deadline })
+        Ok(Self { channel: open_channel(address, certificate)?, macaroon, deadline })
     }
 
     pub(super) fn lightning(&self) -> LightningClient<Channel> {

@@ -21,6 +21,6 @@ mod pin;
 pub mod startup;
 mod watch;
 
-pub use channel::CALL_TIMEOUT;
+pub use channel::{CALL_TIMEOUT, open_channel};
 pub use connect::{BadAddress, NotConnected};
 pub use node::Node;

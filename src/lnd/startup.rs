@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
-use tokio::time::sleep;
 use tonic_lnd::invoicesrpc::{CancelInvoiceMsg, LookupInvoiceMsg, SettleInvoiceMsg};
 use tonic_lnd::routerrpc::{SendPaymentRequest, TrackPaymentRequest};
 use tonic_lnd::staterpc::WalletState;
@@ -17,9 +15,6 @@ use super::macaroon::Macaroon;
 use super::node::{Node, node_info};
 use super::pin;
 use crate::payout::ports::NodeInfo;
-
-/// How often lnd is asked whether it serves yet.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why lnd can't be used as it is. One line each, no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,12 +47,9 @@ pub enum Unusable {
         /// lnd's.
         actual: String,
     },
-    /// lnd is catching up with its chain; so is its idea of what has expired.
-    #[error("lnd is still syncing to its chain, at block {height}")]
-    Syncing {
-        /// How far it is.
-        height: u32,
-    },
+    /// lnd serves, is the right one and grants all, but is catching up with its chain; so is its idea of what has expired.
+    #[error("lnd is still syncing to its chain, at block {}", .0.block_height)]
+    Syncing(NodeInfo),
 }
 
 fn list(uris: &BTreeSet<&'static str>) -> String {
@@ -74,18 +66,6 @@ pub async fn check_files(certificate: &Path, macaroon: &Path) -> Result<(), NotC
     pin::certificate_of(&pem).ok_or_else(|| NotConnected::NoCertificate(certificate.to_owned()))?;
     let bytes = read(macaroon).await?;
     Macaroon::from_bytes(&bytes).map(drop).map_err(|_| NotConnected::NoMacaroon(macaroon.to_owned()))
-}
-
-/// Waits until lnd says `SERVER_ACTIVE`; for that it needs no macaroon. `told` is called with each new reason to wait.
-pub async fn wait_until_active(node: &Node, mut told: impl FnMut(&Unusable)) {
-    let mut last = None;
-    while let Err(reason) = active(node).await {
-        if last.as_ref() != Some(&reason) {
-            told(&reason);
-            last = Some(reason);
-        }
-        sleep(PAUSE).await;
-    }
 }
 
 /// Looks once whether lnd is active, on the `expected` network, synced to its chain, and grants the daemon's calls.
@@ -120,7 +100,7 @@ pub async fn check(node: &Node, expected: Option<&str>) -> Result<NodeInfo, Unus
         return Err(Unusable::OtherNetwork { expected: expected.to_owned(), actual: info.network });
     }
     if !info.synced_to_chain {
-        return Err(Unusable::Syncing { height: info.block_height });
+        return Err(Unusable::Syncing(info));
     }
     Ok(info)
 }

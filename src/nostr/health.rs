@@ -1,6 +1,6 @@
 //! Whether another daemon runs on the node's key. A daemon publishes its health (kind 38389) at a
 //! steady interval, and two on one key would both answer, settle and pay. Daemons on one database
-//! name the same installation and belong together.
+//! name the same installation and belong together. And whether relays are there at all.
 
 use std::time::Duration;
 
@@ -39,6 +39,21 @@ pub async fn other_daemon(relays: &[String], node: PublicKey, own: &str, now: Ti
     let found = client.fetch_events(filter, PATIENCE).await.unwrap_or_default();
     client.shutdown().await;
     found.into_iter().find_map(|event| alive(&event, own, now))
+}
+
+/// Connects to each relay once: what hinders it, if anything does.
+pub async fn reachable(relays: &[String]) -> Vec<(String, Option<String>)> {
+    let client = Client::default();
+    let mut reached = Vec::with_capacity(relays.len());
+    for relay in relays {
+        let problem = match client.add_relay(relay).await {
+            Ok(_) => client.try_connect_relay(relay, PATIENCE).await.err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        reached.push((relay.clone(), problem));
+    }
+    client.shutdown().await;
+    reached
 }
 
 fn alive(event: &Event, own: &str, now: Timestamp) -> Option<OtherDaemon> {

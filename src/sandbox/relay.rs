@@ -111,7 +111,12 @@ impl SandboxRelay {
 
     /// All that is stored, newest first.
     pub async fn events(&self) -> Vec<Event> {
-        self.database.query(Filter::new()).await.map(|events| events.to_vec()).unwrap_or_default()
+        self.matching(Filter::new()).await
+    }
+
+    /// What is stored and passes a filter, newest first.
+    pub async fn matching(&self, filter: Filter) -> Vec<Event> {
+        self.database.query(filter).await.map(|events| events.to_vec()).unwrap_or_default()
     }
 }
 

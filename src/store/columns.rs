@@ -7,10 +7,11 @@ use crate::engine::store::{OutboxEntry, OutboxMessage, OutboxState, Tally};
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Status, Timestamp};
 
 /// The condition that a run has not ended. `runs_open` is an index over just these runs, which a
-/// database uses where a query has this very condition.
+/// database uses where a query has this very condition. It is no list, since SQLite looks through
+/// it twice for each step, and a list would double what the step costs it.
 macro_rules! open {
     () => {
-        "status NOT IN ('completed', 'failed', 'canceled')"
+        "status <> 'completed' AND status <> 'failed' AND status <> 'canceled'"
     };
 }
 

@@ -55,12 +55,22 @@ struct Content {
 impl Content {
     fn add(&mut self, row: &Map<String, Value>) {
         // The names in their order, whatever the order in which a database lists them.
-        let row: BTreeMap<&String, &Value> = row.iter().collect();
+        let row: BTreeMap<&String, Value> = row.iter().map(|(name, value)| (name, plain(value))).collect();
         let digest = Sha256::digest(serde_json::to_vec(&row).unwrap_or_default());
         for (sum, part) in self.sum.iter_mut().zip(digest.chunks_exact(8)) {
             *sum = sum.wrapping_add(part.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)));
         }
         self.rows += 1;
+    }
+}
+
+/// A value in one way of writing it: the databases write whole numbers of a column for fractions
+/// in two.
+fn plain(value: &Value) -> Value {
+    match value.as_f64().filter(|number| value.is_f64() && number.fract() == 0.0) {
+        Some(number) => Value::from(number.to_string()),
+        None if value.is_i64() => Value::from(value.to_string()),
+        None => value.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod chaos;
 mod cli;
 mod cluster;
 mod conformance;
@@ -14,4 +15,5 @@ mod engine;
 mod failover;
 mod fuzz;
 mod graphs;
+mod mutants;
 mod scenarios;

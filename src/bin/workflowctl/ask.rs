@@ -6,7 +6,6 @@ use std::time::Duration;
 use bondflow::engine::operator::{AUDIT, Asked, Request};
 use bondflow::engine::store::{NewSignal, Row};
 use bondflow::engine::{Commit, Run, Status, Timestamp};
-use bondflow::store::wake::wake;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -139,7 +138,13 @@ impl Question {
     /// The journal's rows about these requests, as far as the daemon has come in time.
     async fn answers(&self, desk: &Desk, stored: &[Stored]) -> Result<Vec<Option<Row>>, Failure> {
         let mut answers = vec![None; stored.len()];
-        if !nudge(desk).await || self.terms.no_wait {
+        let Some(daemon) = &desk.daemon else { return Ok(answers) };
+        let there = daemon.wake().await;
+        if self.terms.no_wait {
+            return Ok(answers);
+        }
+        if !there {
+            eprintln!("the daemon is not running: it is stored, and done at the daemon's next start");
             return Ok(answers);
         }
         let until = desk.now().after(PATIENCE);
@@ -201,17 +206,4 @@ fn ended(done: usize, all: usize, mut failures: Vec<Failure>) -> Result<(), Fail
         }),
         Some(_) => Err(Failure::Error("nothing was done".to_owned())),
     }
-}
-
-/// Wakes the daemon; tells whether one is there that will answer.
-async fn nudge(desk: &Desk) -> bool {
-    // On a server nobody can tell whether one is there: it is waited for.
-    let Some(place) = &desk.daemon else { return true };
-    if !place.lives() {
-        eprintln!("the daemon is not running: it is stored, and done at the daemon's next start");
-        return false;
-    }
-    // Without the socket the daemon looks by itself, a moment later.
-    let _ = wake(&place.socket()).await;
-    true
 }

@@ -1,11 +1,11 @@
 //! What a command works with: the database, the clock, the output.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bondflow::engine::{Clock, Store, SystemClock, Timestamp};
 use bondflow::store::sqlite::daemon_lives;
-use bondflow::store::wake::socket_beside;
+use bondflow::store::wake::{socket_beside, wake};
 
 use crate::Shared;
 use crate::failure::Failure;
@@ -28,23 +28,27 @@ pub struct Desk {
     pub operator: String,
 }
 
-/// The database's file, beside which a daemon leaves its signs.
-pub struct DaemonPlace(PathBuf);
+/// Where a database's daemon is.
+pub enum DaemonPlace {
+    /// On the machine of the database's file, beside which it leaves its signs.
+    Beside(PathBuf),
+    /// On some machine that reaches the database's server: nobody here can tell whether one is there.
+    Somewhere,
+}
 
 impl DaemonPlace {
-    /// Of the database at that path.
-    pub fn beside(database: &Path) -> Self {
-        Self(database.to_owned())
-    }
-
-    /// Whether a daemon runs.
-    pub fn lives(&self) -> bool {
-        daemon_lives(&self.0)
-    }
-
-    /// Where it can be woken.
-    pub fn socket(&self) -> PathBuf {
-        socket_beside(&self.0)
+    /// Wakes the daemon; tells whether there may be one that answers.
+    pub async fn wake(&self) -> bool {
+        match self {
+            Self::Beside(database) if !daemon_lives(database) => false,
+            Self::Beside(database) => {
+                // Without the socket the daemon looks by itself, a moment later.
+                let _ = wake(&socket_beside(database)).await;
+                true
+            }
+            // What is written there wakes the daemons by itself.
+            Self::Somewhere => true,
+        }
     }
 }
 

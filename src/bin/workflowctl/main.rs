@@ -11,6 +11,7 @@ mod cancel;
 mod check_upgrade;
 mod completions;
 mod desk;
+mod doctor;
 mod export;
 mod failure;
 mod find;
@@ -100,6 +101,8 @@ enum Command {
     Audit(audit::Audit),
     /// Counts runs, ages and sats at risk.
     Stats(stats::Stats),
+    /// Checks settings, database, daemon, lnd, relays, clock and invariants.
+    Doctor(doctor::Doctor),
     /// Writes all that is known about a run as JSON, secrets masked.
     Export(export::Export),
     /// Writes a checked copy of the database, also while the daemon works.
@@ -126,6 +129,7 @@ impl Command {
         }
         match self {
             Self::Import(import) => import.run(cli).await,
+            Self::Doctor(doctor) => doctor.run(cli).await,
             Self::MigrateStore(moving) => moving.run(cli).await,
             Self::Backup(backup) => backup.run(cli).await,
             Self::CheckUpgrade(check) => check.run(cli).await,
@@ -158,6 +162,7 @@ impl Command {
             Self::Stats(stats) => stats.run(desk).await,
             Self::Export(export) => export.run(desk).await,
             Self::Import(_)
+            | Self::Doctor(_)
             | Self::MigrateStore(_)
             | Self::Backup(_)
             | Self::CheckUpgrade(_)

@@ -45,15 +45,14 @@ pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
         };
         let store = PostgresStore::open(url.expose(), TABLES, mode, Reckoning::Database).await;
         let store = store.map_err(|error| Failure::Error(error.to_string()))?;
-        // What is written there wakes the daemons by itself.
-        return Ok(Opened { store: Arc::new(store), name, daemon: None, window_days });
+        return Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::Somewhere), window_days });
     };
     let mode = match access {
         Access::Beside => OpenMode::Tool,
         Access::Exclusive => OpenMode::Daemon,
     };
     let store = SqliteStore::open(&file, TABLES, mode).await.map_err(|error| Failure::Error(error.to_string()))?;
-    Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::beside(&file)), window_days })
+    Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::Beside(file)), window_days })
 }
 
 /// The address of the database that the settings or the command line name.

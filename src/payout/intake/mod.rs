@@ -76,6 +76,7 @@ impl Intake {
     /// # Errors
     /// When the database could not take it: offer it again.
     pub async fn receive(&self, incoming: &Incoming, now: Timestamp) -> Result<(), NotYet> {
+        let mut why = "what it depends on changes all the time".to_owned();
         for _ in 0..TRIES {
             if self.world.store.seen(&incoming.event).await.map_err(|error| NotYet(error.to_string()))? {
                 debug!(event = incoming.event, "seen before");
@@ -94,11 +95,12 @@ impl Intake {
             match self.engine.submit(effects, Some(incoming.event.clone())).await {
                 Ok(_) | Err(CommitError::Seen) => return Ok(()),
                 // Decided on what is no longer so; after an unknown end the id tells what became of it.
-                Err(CommitError::Conflict(_) | CommitError::Unknown(_) | CommitError::Mail | CommitError::Fenced) => {}
+                Err(CommitError::Conflict(_) | CommitError::Mail | CommitError::Fenced) => {}
+                Err(CommitError::Unknown(reason)) => why = reason,
                 Err(CommitError::Unavailable(reason)) => return Err(NotYet(reason)),
             }
         }
-        Err(NotYet("what it depends on changes all the time".to_owned()))
+        Err(NotYet(why))
     }
 
     async fn decide(&self, incoming: &Incoming, now: Timestamp) -> Decided {

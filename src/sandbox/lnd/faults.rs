@@ -1,8 +1,9 @@
 //! What can be made to go wrong between a client and the node.
 
+use super::wire::Scissors;
 use std::collections::VecDeque;
 use std::time::Duration;
-use tonic_lnd::tonic::Code;
+use tonic_lnd::tonic::{Code, Status};
 
 /// One thing that goes wrong with one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,5 +53,42 @@ impl Faults {
             self.0.remove(found);
         }
         Some(fault)
+    }
+}
+
+/// Lets what goes wrong before lnd reads the request go wrong; otherwise what is left for when it has acted.
+pub(super) async fn before_acting(
+    fault: Option<Fault>,
+    connection: Option<&Scissors>,
+) -> Result<Option<Fault>, Status> {
+    match fault {
+        Some(Fault::DropBeforeActing) => {
+            cut(connection);
+            std::future::pending().await
+        }
+        Some(Fault::Stall) => std::future::pending().await,
+        Some(Fault::Delay(time)) => {
+            tokio::time::sleep(time).await;
+            Ok(None)
+        }
+        Some(Fault::Answer(code, text)) => Err(Status::new(code, text)),
+        after @ (None | Some(Fault::DropAfterActing | Fault::StallAfterActing)) => Ok(after),
+    }
+}
+
+/// Lets what is left go wrong: lnd has acted.
+pub(super) async fn after_acting(fault: Option<Fault>, connection: Option<&Scissors>) {
+    if fault == Some(Fault::DropAfterActing) {
+        cut(connection);
+    }
+    if fault.is_some() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Cuts a connection, if there is one.
+pub(super) fn cut(connection: Option<&Scissors>) {
+    if let Some(scissors) = connection {
+        scissors.cut();
     }
 }

@@ -3,12 +3,15 @@
 //! The identifier is a version byte 3 and macaroon-bakery's protobuf `nonce = 1, storageId = 2, ops = 3` with
 //! `Op { entity = 1, actions = 2 }`.
 
+use super::hash::Hash32;
 use crate::lnd::macaroon::Macaroon;
 use tonic_lnd::tonic::Status;
 
 const BAKERY_VERSION: u8 = 3;
-/// lnd's `DefaultRootKeyID`.
-const ROOT_KEY_ID: &[u8] = b"0";
+/// lnd's `DefaultRootKeyID`, whose key can't be deleted.
+pub(super) const ROOT_KEY_ID: &str = "0";
+/// Another id, whose key can be.
+pub(super) const REVOCABLE_ROOT_KEY_ID: &str = "7";
 const ENTITIES: [&str; 9] =
     ["onchain", "offchain", "address", "message", "peers", "info", "invoices", "signer", "macaroon"];
 
@@ -29,11 +32,12 @@ pub(super) fn permission(path: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Mints a macaroon for `permissions`, each `entity:action` or `uri:/package.Service/Method`.
-pub(super) fn bake(root_key: &[u8], nonce: &[u8], permissions: &[&str]) -> Macaroon {
+pub(super) fn bake(root_key: &[u8], root_key_id: &str, nonce: &[u8], permissions: &[impl AsRef<str>]) -> Macaroon {
     let mut identifier = vec![BAKERY_VERSION];
     put(&mut identifier, 1, &nonce[..16]);
-    put(&mut identifier, 2, ROOT_KEY_ID);
+    put(&mut identifier, 2, root_key_id.as_bytes());
     for permission in permissions {
+        let permission = permission.as_ref();
         let (entity, action) = permission.split_once(':').unwrap_or((permission, ""));
         let mut op = Vec::new();
         put(&mut op, 1, entity.as_bytes());
@@ -49,8 +53,14 @@ pub(super) fn admin_permissions() -> Vec<String> {
     ENTITIES.iter().flat_map(both).chain(["macaroon:generate".to_owned()]).collect()
 }
 
-/// Checks the header's macaroon for the method at `path`, at `now` in unix seconds, and returns its caveats.
-pub(super) fn authorise(root_key: &[u8], header: &[&str], path: &str, now: i64) -> Result<Vec<String>, Status> {
+/// Checks the header's macaroon for the method at `path`, at `now` in unix seconds, and returns its caveats. `root_key`
+/// is the key of an id, unless it was deleted.
+pub(super) fn authorise(
+    root_key: impl Fn(&str) -> Option<Hash32>,
+    header: &[&str],
+    path: &str,
+    now: i64,
+) -> Result<Vec<String>, Status> {
     let [text] = header else {
         return Err(Status::unknown(format!("expected 1 macaroon, got {}", header.len())));
     };
@@ -61,12 +71,12 @@ pub(super) fn authorise(root_key: &[u8], header: &[&str], path: &str, now: i64) 
     };
     let (storage_id, granted) =
         parse_id(id).ok_or_else(|| Status::unknown("cannot retrieve macaroon: cannot unmarshal macaroon id"))?;
-    if storage_id != ROOT_KEY_ID {
-        let id = String::from_utf8_lossy(storage_id);
+    let id = String::from_utf8_lossy(storage_id);
+    let root_key = root_key(&id).ok_or_else(|| {
         let text = format!("cannot retrieve macaroon: cannot get macaroon: root key with id {id} doesn't exist");
-        return Err(Status::unknown(text));
-    }
-    if !macaroon.is_signed_by(root_key) {
+        Status::unknown(text)
+    })?;
+    if !macaroon.is_signed_by(&root_key.0) {
         return Err(Status::unknown("verification failed: signature mismatch after caveat verification"));
     }
     let caveats = macaroon.caveats();

@@ -9,6 +9,7 @@
 mod attempt;
 mod bolt11;
 mod faults;
+mod gate;
 mod hash;
 mod invoices;
 mod ledger;
@@ -25,6 +26,7 @@ mod wire;
 mod tests;
 
 pub use faults::Fault;
+pub use gate::Gate;
 pub use hash::Hash32;
 pub use ledger::{Attempt, InvoiceCall, Ledger, Reason, ReceivedSend, Status};
 pub use lightning_invoice::Currency;
@@ -116,9 +118,7 @@ impl StandIn {
             port: AtomicU16::new(options.port),
             run: Mutex::new(None),
         };
-        let permissions = macaroons::admin_permissions();
-        let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
-        std::fs::write(stand_in.macaroon_path(), stand_in.bake(&permissions).to_bytes())?;
+        std::fs::write(stand_in.macaroon_path(), stand_in.bake(&macaroons::admin_permissions()).to_bytes())?;
         if resumed {
             stand_in.node.resume();
             stand_in.node.claim_left_over();
@@ -169,9 +169,24 @@ impl StandIn {
     }
 
     /// A macaroon for `permissions`, each `entity:action` or `uri:/package.Service/Method`.
-    pub fn bake(&self, permissions: &[&str]) -> Macaroon {
-        let nonce = Hash32::of(permissions.concat().as_bytes());
-        macaroons::bake(&self.node.root_key.0, &nonce.0, permissions)
+    pub fn bake(&self, permissions: &[impl AsRef<str>]) -> Macaroon {
+        self.bake_under(macaroons::ROOT_KEY_ID, permissions)
+    }
+
+    /// As [`bake`](Self::bake), one that [`revoke`](Self::revoke) takes back.
+    pub fn bake_revocable(&self, permissions: &[impl AsRef<str>]) -> Macaroon {
+        self.bake_under(macaroons::REVOCABLE_ROOT_KEY_ID, permissions)
+    }
+
+    /// Revokes all macaroons that can be revoked, for good.
+    pub fn revoke(&self) {
+        self.node.update(|state| state.revoked = true);
+    }
+
+    fn bake_under(&self, root_key_id: &str, permissions: &[impl AsRef<str>]) -> Macaroon {
+        let root_key = self.node.root_key(root_key_id).expect("its macaroons were not revoked");
+        let named: String = permissions.iter().map(AsRef::as_ref).collect();
+        macaroons::bake(&root_key.0, root_key_id, &Hash32::of(named.as_bytes()).0, permissions)
     }
 
     /// Kills the server: all connections break and new ones are refused. The network lives on.

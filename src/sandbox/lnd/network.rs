@@ -109,12 +109,13 @@ impl State {
         true
     }
 
-    fn give_back(&mut self, hash: Hash32) -> bool {
+    /// The payee gives back what it holds; this is how its invoice stands afterwards.
+    fn give_back(&mut self, hash: Hash32, leaves: Standing) -> bool {
         let mut gave_back = false;
         if let Some(invoice) = self.payee_invoice(hash)
             && let Standing::Held { amount_msat, fee_msat, .. } = invoice.standing
         {
-            invoice.standing = Standing::Canceled;
+            invoice.standing = leaves;
             self.spendable_msat += amount_msat + fee_msat;
             gave_back = true;
         }
@@ -161,7 +162,14 @@ impl Node {
     /// The payee gives a held HTLC back for good. False if the payment is not in flight.
     pub fn fail(&self, hash: impl Into<Hash32>) -> bool {
         let hash = hash.into();
-        self.update(|state| state.give_back(hash))
+        self.update(|state| state.give_back(hash, Standing::Canceled))
+    }
+
+    /// The payee holds parts of a payment and waits for the rest no longer: the parts go back, and the invoice can
+    /// still be paid. False if the payment is not in flight.
+    pub fn give_parts_back(&self, hash: impl Into<Hash32>) -> bool {
+        let hash = hash.into();
+        self.update(|state| state.give_back(hash, Standing::Open))
     }
 
     /// Shows a failure reason on a payment that stays in flight: lnd does so for a payment in parts of which

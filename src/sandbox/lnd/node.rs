@@ -4,6 +4,7 @@ use super::bolt11;
 use super::faults::{Fault, Faults};
 use super::hash::Hash32;
 use super::ledger::Ledger;
+use super::macaroons;
 use super::own_invoice::OwnInvoice;
 use super::payee::PayeeState;
 use lightning_invoice::Currency;
@@ -81,6 +82,8 @@ pub(super) struct State {
     pub spendable_msat: u64,
     /// How many secrets were drawn.
     pub drawn: u64,
+    /// Whether the macaroons that can be revoked were.
+    pub revoked: bool,
     pub invoices: BTreeMap<Hash32, OwnInvoice>,
     pub payees: BTreeMap<String, PayeeState>,
     pub ledger: Ledger,
@@ -97,7 +100,6 @@ pub struct Node {
     pub(super) network: Currency,
     pub(super) now: Now,
     pub(super) key: SecretKey,
-    pub(super) root_key: Hash32,
     seed: String,
     state: Mutex<State>,
     file: Option<PathBuf>,
@@ -124,7 +126,6 @@ impl Node {
             network,
             now,
             key: bolt11::key(&format!("{seed} node")),
-            root_key: Hash32::of(format!("{seed} root key").as_bytes()),
             seed,
             state: Mutex::new(state),
             file,
@@ -159,6 +160,16 @@ impl Node {
     pub(super) fn draw(&self, state: &mut State) -> Hash32 {
         state.drawn += 1;
         Hash32::of(format!("{} secret {}", self.seed, state.drawn).as_bytes())
+    }
+
+    /// The root key under an id; none if it was deleted, or never made.
+    pub(super) fn root_key(&self, id: &str) -> Option<Hash32> {
+        let exists = match id {
+            macaroons::ROOT_KEY_ID => true,
+            macaroons::REVOCABLE_ROOT_KEY_ID => !self.read(|state| state.revoked),
+            _ => false,
+        };
+        exists.then(|| Hash32::of(format!("{} root key {id}", self.seed).as_bytes()))
     }
 
     /// Milliseconds of tokio's clock since the node was made, as the ledger counts them.

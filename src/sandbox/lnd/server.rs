@@ -1,6 +1,6 @@
 //! Routes gRPC methods by their path, behind lnd's two gates: the wallet's state, then the macaroon.
 
-use super::faults::Fault;
+use super::faults::{self, Fault};
 use super::macaroons;
 use super::node::Node;
 use super::wire::Scissors;
@@ -59,26 +59,14 @@ impl Service<HttpRequest> for Server {
 
 async fn answer(node: Arc<Node>, request: HttpRequest) -> HttpResponse {
     let path = request.uri().path().to_owned();
-    let mut fault = node.take_fault(&path);
-    match fault.take() {
-        Some(Fault::DropBeforeActing) => {
-            cut(request.extensions().get());
-            std::future::pending().await
-        }
-        Some(Fault::Stall) => std::future::pending().await,
-        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-        Some(Fault::Answer(code, text)) => return Status::new(code, text).into_http(),
-        after => fault = after,
-    }
+    let fault = node.take_fault(&path);
+    let fault = match faults::before_acting(fault, request.extensions().get()).await {
+        Ok(fault) => fault,
+        Err(status) => return status.into_http(),
+    };
     match gates(&node, &path, &request) {
         Ok(caveats) => route(node, &path, Call { request, fault }, caveats).await,
         Err(status) => status.into_http(),
-    }
-}
-
-fn cut(scissors: Option<&Scissors>) {
-    if let Some(scissors) = scissors {
-        scissors.cut();
     }
 }
 
@@ -102,7 +90,7 @@ fn gates(node: &Node, path: &str, request: &HttpRequest) -> Result<Vec<String>, 
     .map_err(Status::unknown)?;
     let header = request.headers().get_all("macaroon");
     let header: Vec<&str> = header.iter().filter_map(|value| value.to_str().ok()).collect();
-    macaroons::authorise(&node.root_key.0, &header, path, (node.now)())
+    macaroons::authorise(|id| node.root_key(id), &header, path, (node.now)())
 }
 
 fn route(node: Arc<Node>, path: &str, call: Call, caveats: Vec<String>) -> Answered {
@@ -230,14 +218,9 @@ where
     fn call(&mut self, request: Request<Req>) -> Self::Future {
         let act = self.act.take().expect("a request is served once");
         let acted = act(request.into_inner());
-        let fault = self.fault.take();
-        if fault == Some(Fault::DropAfterActing) {
-            cut(self.scissors.as_ref());
-        }
+        let (fault, scissors) = (self.fault.take(), self.scissors.take());
         Box::pin(async move {
-            if fault.is_some() {
-                std::future::pending::<()>().await;
-            }
+            faults::after_acting(fault, scissors.as_ref()).await;
             let mut replies = acted?;
             let first = replies.next().await.transpose()?;
             let first = stream::iter(first.map(Ok));

@@ -12,7 +12,7 @@ use super::{Applied, Verdict};
 use crate::engine::store::{Change, Commit, CommitError, Committed, StoreError};
 
 /// The most requests in one transaction.
-const MOST: usize = 512;
+const MOST: usize = 1024;
 
 /// What is asked of the writer.
 pub(in crate::store) enum Request {

@@ -1,5 +1,5 @@
-//! What a batch writes, one record a row, as the statements of both databases read it: a list of
-//! them is one parameter, in JSON.
+//! What a batch writes, one record a row. Statements read a list of them as one parameter in JSON,
+//! or bind the fields of each.
 
 use serde::Serialize;
 
@@ -16,31 +16,31 @@ pub(in crate::store) fn json<T: Serialize>(list: &[T]) -> String {
 pub(in crate::store) struct StepRow<'a> {
     pub(in crate::store) seq: i64,
     pub(in crate::store) revision: i64,
-    token: i64,
+    pub(in crate::store) token: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mailbox: Option<i64>,
-    known: i64,
-    taken: usize,
-    status: &'static str,
-    step: &'a str,
-    attempt: u32,
+    pub(in crate::store) mailbox: Option<i64>,
+    pub(in crate::store) known: i64,
+    pub(in crate::store) taken: usize,
+    pub(in crate::store) status: &'static str,
+    pub(in crate::store) step: &'a str,
+    pub(in crate::store) attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'a str>,
+    pub(in crate::store) state: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    at: i64,
+    pub(in crate::store) error: Option<&'a str>,
+    pub(in crate::store) at: i64,
     pub(in crate::store) ends: bool,
     pub(in crate::store) keep: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<i64>,
-    from: &'a str,
-    tried: u32,
-    outcome: &'a str,
-    to: &'a str,
-    became: &'static str,
+    pub(in crate::store) due: Option<i64>,
+    pub(in crate::store) from: &'a str,
+    pub(in crate::store) tried: u32,
+    pub(in crate::store) outcome: &'a str,
+    pub(in crate::store) to: &'a str,
+    pub(in crate::store) became: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    when: i64,
+    pub(in crate::store) detail: Option<&'a str>,
+    pub(in crate::store) when: i64,
     /// The signals that it took.
     #[serde(skip)]
     pub(in crate::store) consumed: &'a [i64],
@@ -90,14 +90,14 @@ pub(in crate::store) fn taken<'a>(steps: impl Iterator<Item = &'a StepRow<'a>>) 
 #[derive(Serialize)]
 pub(in crate::store) struct StartRow<'a> {
     pub(in crate::store) id: &'a RunId,
-    workflow: &'a str,
-    version: u32,
-    hash: &'a str,
-    key: &'a str,
-    step: &'a str,
-    state: &'a str,
-    due: i64,
-    at: i64,
+    pub(in crate::store) workflow: &'a str,
+    pub(in crate::store) version: u32,
+    pub(in crate::store) hash: &'a str,
+    pub(in crate::store) key: &'a str,
+    pub(in crate::store) step: &'a str,
+    pub(in crate::store) state: &'a str,
+    pub(in crate::store) due: i64,
+    pub(in crate::store) at: i64,
 }
 
 impl<'a> StartRow<'a> {

@@ -254,8 +254,12 @@ impl Store for PostgresStore {
     }
 
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
-        let rows = self.patiently(|| sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers)).await?;
-        each(&rows, columns::signal)
+        Ok(self.mailboxes(&[run]).await?.into_iter().map(|(_, signal)| signal).collect())
+    }
+
+    async fn mailboxes(&self, runs: &[i64]) -> Result<Vec<(i64, Signal)>, StoreError> {
+        let rows = self.patiently(|| sqlx::query(sql::MAILBOXES).bind(runs).fetch_all(&self.readers)).await?;
+        each(&rows, |row| Ok((columns::Columns::number(row, 4)?, columns::signal(row)?)))
     }
 
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {

@@ -164,13 +164,13 @@ WHERE runs.seq = (new ->> 0)::bigint";
 /// The soonest due first, then those without a time.
 pub(super) const NUDGE: &str = concat!(
     "
-UPDATE runs SET due_at = $1 WHERE seq IN (
+UPDATE runs SET due_at = $1 WHERE seq = ANY(ARRAY(
   SELECT seq FROM runs
   WHERE workflow = $2 AND step = $3 AND status = 'waiting' AND owner IS NULL
     AND (due_at IS NULL OR due_at > $1) AND ",
     open!(),
     "
-  ORDER BY due_at, seq LIMIT $4 FOR NO KEY UPDATE)"
+  ORDER BY due_at, seq LIMIT $4 FOR NO KEY UPDATE))"
 );
 
 pub(super) const QUEUE: &str = "
@@ -202,10 +202,10 @@ WITH ",
   FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE runs SET owner = $2, token = token + 1, due_at = coalesce((SELECT now FROM clock) + ($4 - $3), $4)
-FROM due WHERE seq = due.number
+WHERE seq = ANY(ARRAY(SELECT number FROM due))
 RETURNING ",
     run_columns!(),
-    ", due.since"
+    ", (SELECT since FROM due WHERE number = seq) AS since"
 );
 
 pub(super) const RENEW: &str = concat!(
@@ -265,8 +265,8 @@ pub(super) const PINS: &str = concat!(
     open!(),
     " GROUP BY workflow, version, hash ORDER BY workflow, version, hash"
 );
-pub(super) const MAILBOX: &str =
-    "SELECT number, name, payload, at FROM signals WHERE run = $1 AND taken IS NULL ORDER BY number";
+pub(super) const MAILBOXES: &str = "
+SELECT number, name, payload, at, run FROM signals WHERE run = ANY($1) AND taken IS NULL ORDER BY run, number";
 pub(super) const HISTORY_OF: &str = "
 SELECT revision, step, attempt, outcome, target, status, detail, at FROM history WHERE run = $1 ORDER BY revision";
 pub(super) const WAS_SEEN: &str = "SELECT EXISTS (SELECT 1 FROM inbox WHERE id = $1)";

@@ -82,27 +82,23 @@ impl Transaction for Batch<'_> {
     async fn step(&mut self, steps: &[StepRow<'_>]) -> Result<HashMap<i64, (i64, bool)>, Error> {
         let (on, off): (Vec<_>, Vec<_>) = steps.iter().partition(|row| row.keep && !row.ends);
         let mut moved = HashMap::with_capacity(steps.len());
-        let mut lists = Vec::with_capacity(2);
-        for (statement, rows, goes_on) in [(sql::STEP_ON, &on, true), (sql::STEP_OFF, &off, false)] {
-            if rows.is_empty() {
-                continue;
+        for (statement, rows) in sql::STEP_ON.split(&on) {
+            let query = rows.iter().fold(sqlx::query(statement), |query, row| bind_step(query, row));
+            for row in query.fetch_all(&mut *self.db).await? {
+                moved.insert(row.try_get(0)?, (row.try_get(1)?, false));
             }
-            let list = json(rows);
-            for row in self.read(statement, list.clone()).await? {
-                let due: Option<i64> = row.try_get(2)?;
-                moved.insert(row.try_get(0)?, (row.try_get(1)?, due.is_some() && !goes_on));
-            }
-            lists.push(list);
         }
-        if moved.is_empty() {
-            return Ok(moved);
+        for (statement, rows) in sql::STEP_OFF.split(&off) {
+            let query = rows.iter().fold(sqlx::query(statement), |query, row| bind_release(bind_step(query, row), row));
+            for row in query.fetch_all(&mut *self.db).await? {
+                let due: Option<i64> = row.try_get(2)?;
+                moved.insert(row.try_get(0)?, (row.try_get(1)?, due.is_some()));
+            }
         }
         let written = || steps.iter().filter(|step| moved.contains_key(&step.seq));
-        if moved.len() < steps.len() {
-            lists = vec![json(&written().collect::<Vec<_>>())];
-        }
-        for list in lists {
-            self.write(sql::HISTORY, list).await?;
+        for (statement, rows) in sql::HISTORY.split(&written().collect::<Vec<_>>()) {
+            let query = rows.iter().fold(sqlx::query(statement), |query, row| bind_history(query, row));
+            query.execute(&mut *self.db).await?;
         }
         let taken = taken(written());
         if !taken.is_empty() {
@@ -126,7 +122,12 @@ impl Transaction for Batch<'_> {
     }
 
     async fn start(&mut self, starts: &[StartRow<'_>]) -> Result<u64, Error> {
-        self.write(sql::START, json(starts)).await
+        let mut started = 0;
+        for (statement, rows) in sql::START.split(starts) {
+            let query = rows.iter().fold(sqlx::query(statement), bind_start);
+            started += query.execute(&mut *self.db).await?.rows_affected();
+        }
+        Ok(started)
     }
 
     async fn signal(&mut self, signals: &[SignalRow<'_>]) -> Result<Vec<(i64, String, i64)>, Error> {
@@ -193,6 +194,32 @@ impl Maintenance for Batch<'_> {
     }
 }
 
+type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// What [`sql::STEP_ON`] and [`sql::STEP_OFF`] read of a step.
+fn bind_step<'q>(query: Bound<'q>, row: &StepRow<'q>) -> Bound<'q> {
+    let taken = i64::try_from(row.taken).unwrap_or(i64::MAX);
+    let query = query.bind(row.seq).bind(row.revision).bind(row.token).bind(row.mailbox).bind(taken);
+    query.bind(row.status).bind(row.step).bind(row.attempt).bind(row.state).bind(row.error).bind(row.at)
+}
+
+/// What [`sql::STEP_OFF`] reads besides.
+fn bind_release<'q>(query: Bound<'q>, row: &StepRow<'q>) -> Bound<'q> {
+    query.bind(row.keep).bind(row.known).bind(row.ends).bind(row.due)
+}
+
+/// What [`sql::HISTORY`] reads of a step.
+fn bind_history<'q>(query: Bound<'q>, row: &StepRow<'q>) -> Bound<'q> {
+    let query = query.bind(row.seq).bind(row.revision + 1).bind(row.from).bind(row.tried);
+    query.bind(row.outcome).bind(row.to).bind(row.became).bind(row.detail).bind(row.when)
+}
+
+/// What [`sql::START`] reads of a run.
+fn bind_start<'q>(query: Bound<'q>, row: &StartRow<'q>) -> Bound<'q> {
+    let query = query.bind(row.id.0.as_str()).bind(row.workflow).bind(row.version).bind(row.hash).bind(row.key);
+    query.bind(row.step).bind(row.state).bind(row.due).bind(row.at).bind(row.at)
+}
+
 /// A row of one of the workflow's own tables, each value as it is kept.
 pub(super) fn own_row(table: Table, row: &SqliteRow) -> Result<Row, Error> {
     let mut own = Row::new();
@@ -214,7 +241,7 @@ pub(super) fn own_row(table: Table, row: &SqliteRow) -> Result<Row, Error> {
 }
 
 /// Binds a value that is not null as what it is.
-pub(super) fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, value: &Value) -> Query<'q, Sqlite, SqliteArguments> {
+pub(super) fn bind<'q>(query: Bound<'q>, value: &Value) -> Bound<'q> {
     match value {
         Value::String(text) => query.bind(text.clone()),
         Value::Number(number) => match number.as_i64() {

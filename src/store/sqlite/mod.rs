@@ -5,7 +5,7 @@
 //! | `open` | who may open which file, and its schema |
 //! | `writer` | a transaction of the one task that writes, and what became of a COMMIT without an answer |
 //! | `survey`, `backup` | a look at a file, and a copy of it, beside whoever works on it |
-//! | `batch`, `sql`, `filter` | the statements, see [`super::group`] |
+//! | `batch`, `sql`, `values`, `filter` | the statements, see [`super::group`] |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
@@ -19,6 +19,7 @@ mod sql;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod values;
 mod writer;
 
 use std::path::Path;
@@ -30,7 +31,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 use sqlx::{Error, Row as _, SqlitePool};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::columns;
 use super::group::{self, Answer, Counters, Queue, Request, Upkeep, json};
@@ -60,6 +61,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     tables: Arc<OwnTables<Statements>>,
     changes: broadcast::Sender<Change>,
+    disk: watch::Receiver<Option<String>>,
     counters: Arc<Counters>,
 }
 
@@ -109,15 +111,17 @@ impl SqliteStore {
             .max_lifetime(None)
             .connect_lazy_with(open::read_only(&opened.options));
         let (queue, requests) = Queue::new();
+        let (broken, disk) = watch::channel(None);
         let store = Self {
             queue,
             readers,
             tables: Arc::new(OwnTables::new(tables, Statements::new)),
             changes: broadcast::Sender::new(CHANGES_KEPT),
+            disk,
             counters: Arc::default(),
         };
-        let writer =
-            Writer::new(opened, Arc::clone(&store.tables), store.changes.clone(), Arc::clone(&store.counters)).await;
+        let (tables, counters) = (Arc::clone(&store.tables), Arc::clone(&store.counters));
+        let writer = Writer::new(opened, tables, store.changes.clone(), broken, counters).await;
         let writer = writer.map_err(|error| open::refused(path, &error))?;
         Ok((store, writer, requests))
     }
@@ -126,6 +130,20 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.queue.close().await;
         self.readers.close().await;
+    }
+
+    /// Resolves when the disk is full or fails: nothing can be decided any more, and who goes on
+    /// trying only hides it.
+    pub fn disk_fails(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        let mut disk = self.disk.clone();
+        async move {
+            let told = disk.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+            match told {
+                Some(told) => StoreError(told),
+                // The store was closed in good order.
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// What the writer has done so far.
@@ -219,7 +237,14 @@ impl Store for SqliteStore {
     }
 
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
-        each(sqlx::query(sql::MAILBOX).bind(run).fetch_all(&self.readers).await.map_err(unread)?, columns::signal)
+        Ok(self.mailboxes(&[run]).await?.into_iter().map(|(_, signal)| signal).collect())
+    }
+
+    async fn mailboxes(&self, runs: &[i64]) -> Result<Vec<(i64, Signal)>, StoreError> {
+        let query = sqlx::query(sql::MAILBOXES).bind(json(runs));
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, |row| {
+            Ok((columns::Columns::number(row, 4)?, columns::signal(row)?))
+        })
     }
 
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {

@@ -1,10 +1,14 @@
-//! The statements. A statement that writes takes one JSON list of what it is to write, so that
-//! its text is constant and its cost is that of one call, however many commits are in a batch.
+//! The statements. A statement that writes takes all that it is to write at once, since a call
+//! costs more than a row: as bound values where every step pays for it ([`super::values`]), else as
+//! one JSON list, so that its text is constant.
 //! Lists of objects are read by `jsonb_each`, which does not make text of each object again
 //! wherever one of its fields is read (SQLite 3.51; the one that sqlx brings along is).
 
+use std::sync::LazyLock;
+
 use sqlx::SqlStr;
 
+use super::values::Values;
 use crate::engine::store::Table;
 use crate::store::columns::{open, outbox_columns, run_columns};
 use crate::store::own::{columns, fixed, names};
@@ -20,52 +24,55 @@ pub(super) const COUNT: &str = "UPDATE journal SET batch = batch + 1 RETURNING b
 pub(super) const COUNTED: &str = "SELECT batch FROM journal";
 pub(super) const DATA_VERSION: &str = "PRAGMA data_version";
 
-/// A run's step. What is to be true of the run is checked by the statement that writes it.
-macro_rules! step {
-    ($lease:literal) => {
-        concat!(
-            "
+/// A run's step. What is to be true of the run is checked by the statement that writes it. `more`
+/// are columns that `lease`, the part of the statement that lets the run go, has besides.
+fn step(more: &[&str], lease: &str) -> Values {
+    let columns = ["seq", "revision", "token", "mailbox", "taken", "status", "step", "attempt", "state", "error", "at"];
+    let columns = [&columns[..], more].concat();
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    let after = format!(
+        ")
 UPDATE runs SET
   revision   = runs.revision + 1,
-  status     = new.value ->> '$.status',
-  step       = new.value ->> '$.step',
-  attempt    = new.value ->> '$.attempt',
-  state      = coalesce(new.value ->> '$.state', runs.state),
-  error      = new.value ->> '$.error',
-  heard      = runs.heard + new.value ->> '$.taken',",
-            $lease,
-            "
-  updated_at = new.value ->> '$.at'
-FROM jsonb_each(?1) AS new
-WHERE runs.seq = new.value ->> '$.seq'
-  AND runs.revision = new.value ->> '$.revision'
-  AND runs.token = new.value ->> '$.token'
-  AND runs.signals = coalesce(new.value ->> '$.mailbox', runs.signals)
+  status     = new.status,
+  step       = new.step,
+  attempt    = new.attempt,
+  state      = coalesce(new.state, runs.state),
+  error      = new.error,
+  heard      = runs.heard + new.taken,{lease}
+  updated_at = new.at
+FROM new
+WHERE runs.seq = new.seq
+  AND runs.revision = new.revision
+  AND runs.token = new.token
+  AND runs.signals = coalesce(new.mailbox, runs.signals)
 RETURNING seq, signals, due_at"
-        )
-    };
+    );
+    Values::new(&format!("WITH new ({}) AS (VALUES ", columns.join(", ")), &row, &after)
 }
 
-/// Steps of runs that go on under their leases: two indexes have nothing to do with them.
-pub(super) const STEP_ON: &str = step!("");
+/// Steps of runs that go on under their leases: the indexes have nothing to do with them.
+pub(super) static STEP_ON: LazyLock<Values> = LazyLock::new(|| step(&[], ""));
 /// Steps of runs that are let go or end.
-pub(super) const STEP_OFF: &str = step!(
-    "
-  owner      = CASE WHEN new.value ->> '$.keep' THEN runs.owner END,
-  due_at     = CASE WHEN runs.signals > new.value ->> '$.known'
-                         AND (NOT new.value ->> '$.ends' OR EXISTS (
-                           SELECT 1 FROM signals WHERE run = runs.seq AND number > new.value ->> '$.known'
+pub(super) static STEP_OFF: LazyLock<Values> = LazyLock::new(|| {
+    step(
+        &["keep", "known", "ends", "due"],
+        "
+  owner      = CASE WHEN new.keep THEN runs.owner END,
+  due_at     = CASE WHEN runs.signals > new.known
+                         AND (NOT new.ends OR EXISTS (
+                           SELECT 1 FROM signals WHERE run = runs.seq AND number > new.known
                                                    AND substr(name, 1, 1) = '@'))
-                    THEN new.value ->> '$.at'
-                    WHEN new.value ->> '$.ends' THEN NULL
-                    ELSE new.value ->> '$.due' END,"
-);
+                    THEN new.at
+                    WHEN new.ends THEN NULL
+                    ELSE new.due END,",
+    )
+});
 
-pub(super) const HISTORY: &str = "
-INSERT INTO history (run, revision, step, attempt, outcome, target, status, detail, at)
-SELECT value ->> '$.seq', value ->> '$.revision' + 1, value ->> '$.from', value ->> '$.tried', value ->> '$.outcome',
-       value ->> '$.to', value ->> '$.became', value ->> '$.detail', value ->> '$.when'
-FROM jsonb_each(?1)";
+pub(super) static HISTORY: LazyLock<Values> = LazyLock::new(|| {
+    let columns = "run, revision, step, attempt, outcome, target, status, detail, at";
+    Values::new(&format!("INSERT INTO history ({columns}) VALUES "), "(?, ?, ?, ?, ?, ?, ?, ?, ?)", "")
+});
 
 /// Of `[run, number, revision]`.
 pub(super) const TAKE: &str = "
@@ -85,12 +92,11 @@ pub(super) const SEEN: &str = "SELECT id FROM inbox WHERE id IN (SELECT value FR
 /// Of `[id, at]`.
 pub(super) const SEE: &str = "INSERT INTO inbox (id, at) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1)";
 
-pub(super) const START: &str = "
-INSERT INTO runs (id, workflow, version, hash, key, status, step, state, due_at, created_at, updated_at)
-SELECT value ->> '$.id', value ->> '$.workflow', value ->> '$.version', value ->> '$.hash', value ->> '$.key', 'running',
-       value ->> '$.step', value ->> '$.state', value ->> '$.due', value ->> '$.at', value ->> '$.at'
-FROM jsonb_each(?1) WHERE true ORDER BY jsonb_each.key
-ON CONFLICT DO NOTHING";
+pub(super) static START: LazyLock<Values> = LazyLock::new(|| {
+    let columns = "id, workflow, version, hash, key, status, step, state, due_at, created_at, updated_at";
+    let row = "(?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)";
+    Values::new(&format!("INSERT INTO runs ({columns}) VALUES "), row, " ON CONFLICT DO NOTHING")
+});
 
 /// Stores the signals that a run can still have and has not had, numbered on from its last one.
 pub(super) const SIGNAL: &str = concat!(
@@ -116,16 +122,11 @@ FROM jsonb_each(?1) AS new
 WHERE runs.seq = new.value ->> 0";
 
 /// The soonest due first, then those without a time.
-pub(super) const NUDGE: &str = concat!(
-    "
+pub(super) const NUDGE: &str = "
 UPDATE runs SET due_at = ?1 WHERE seq IN (
-  SELECT seq FROM runs INDEXED BY runs_open
-  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL
-    AND (due_at IS NULL OR due_at > ?1) AND ",
-    open!(),
-    "
-  ORDER BY due_at NULLS LAST, seq LIMIT ?4)"
-);
+  SELECT seq FROM runs INDEXED BY runs_waiting
+  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL AND (due_at IS NULL OR due_at > ?1)
+  ORDER BY due_at NULLS LAST, seq LIMIT ?4)";
 
 pub(super) const QUEUE: &str = "
 INSERT INTO outbox (id, lane, topic, slot, body, expires_at, state, due_at, created_at)
@@ -208,8 +209,9 @@ pub(super) const PINS: &str = concat!(
     open!(),
     " GROUP BY workflow, version, hash ORDER BY workflow, version, hash"
 );
-pub(super) const MAILBOX: &str =
-    "SELECT number, name, payload, at FROM signals WHERE run = ?1 AND taken IS NULL ORDER BY number";
+pub(super) const MAILBOXES: &str = "
+SELECT number, name, payload, at, run FROM signals
+WHERE run IN (SELECT value FROM json_each(?1)) AND taken IS NULL ORDER BY run, number";
 pub(super) const HISTORY_OF: &str = "
 SELECT revision, step, attempt, outcome, target, status, detail, at FROM history WHERE run = ?1 ORDER BY revision";
 pub(super) const WAS_SEEN: &str = "SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1)";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Error, SqliteConnection};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::batch::Batch;
 use super::failure;
@@ -31,6 +31,8 @@ pub(super) struct Writer {
     /// `PRAGMA data_version`: changes when somebody else has written.
     version: i64,
     changes: broadcast::Sender<Change>,
+    /// What is wrong with the disk.
+    disk: watch::Sender<Option<String>>,
     counters: Arc<Counters>,
     lock: Option<File>,
     #[cfg(test)]
@@ -48,6 +50,7 @@ impl Writer {
         opened: Opened,
         tables: Arc<OwnTables<Statements>>,
         changes: broadcast::Sender<Change>,
+        disk: watch::Sender<Option<String>>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         let Opened { options, mut db, lock } = opened;
@@ -58,6 +61,7 @@ impl Writer {
             journal: lock.is_some().then_some(0),
             version: 0,
             changes,
+            disk,
             counters,
             lock,
             #[cfg(test)]
@@ -131,20 +135,28 @@ impl Writer {
     /// that takes the place in the log of whatever was not committed, for good.
     async fn settle(&mut self, error: &Error) -> Result<(), Failure> {
         // The record of the COMMIT is the last that is put into the log: it found no room.
+        let told = self.told(error);
         if failure::code(error) == Some(failure::FULL) {
-            return Err(Failure::Unavailable(error.to_string()));
+            return Err(Failure::Unavailable(told));
         }
-        let unknown = || Failure::Unknown(error.to_string());
+        let unknown = || Failure::Unknown(told.clone());
         let before = self.journal.ok_or_else(unknown)?;
         let mut db = self.connect().await.map_err(|_| unknown())?;
         let count: i64 = sqlx::query_scalar(sql::COUNT).fetch_one(&mut db).await.map_err(|_| unknown())?;
         self.journal = Some(count);
         self.db = Some(db);
         match count - before {
-            1 => Err(Failure::Unavailable(error.to_string())),
+            1 => Err(Failure::Unavailable(told)),
             2 => Ok(()),
             _ => Err(unknown()),
         }
+    }
+
+    /// An error in words. One of the disk's is told to the whole daemon, which must not go on.
+    fn told(&self, error: &Error) -> String {
+        let Some(told) = failure::of_the_disk(self.options.get_filename(), error) else { return error.to_string() };
+        self.disk.send_replace(Some(told.clone()));
+        told
     }
 
     async fn connect(&mut self) -> Result<SqliteConnection, Error> {
@@ -169,7 +181,7 @@ impl Backend for Writer {
     async fn transaction(&mut self, commits: &[AskedCommit], upkeep: &[AskedUpkeep]) -> Result<Done, Failure> {
         let mut db = match self.db.take() {
             Some(db) => db,
-            None => self.connect().await.map_err(|error| Failure::Unavailable(error.to_string()))?,
+            None => self.connect().await.map_err(|error| Failure::Unavailable(self.told(&error)))?,
         };
         let done = match self.attempt(&mut db, commits, upkeep).await {
             Ok(done) => {
@@ -181,7 +193,7 @@ impl Backend for Writer {
                 if execute(&mut db, sql::ROLLBACK).await.is_ok() {
                     self.db = Some(db);
                 }
-                return Err(failure::before_commit(&error));
+                return Err(failure::before_commit(&error, self.told(&error)));
             }
             Err(Stage::Commit(error, done)) => {
                 // Whatever a transaction left open ends with its connection.

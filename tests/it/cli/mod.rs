@@ -1,5 +1,8 @@
 //! `workflowctl` as operators and their scripts meet it: the program itself, on a real file.
 
+mod bad_files;
+mod golden;
+mod home;
 mod import;
 mod migrate_store;
 mod requests;
@@ -18,6 +21,8 @@ use tempfile::TempDir;
 /// A folder with a database in it.
 struct Place {
     folder: TempDir,
+    /// The database, as the command line names it.
+    url: String,
 }
 
 /// What a command wrote, and its exit code.
@@ -30,7 +35,7 @@ struct Answer {
 
 impl Place {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), url: "sqlite://bondflow.db".to_owned() }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -66,14 +71,21 @@ impl Place {
     }
 
     fn ctl_fed(&self, args: &[&str], stdin: &str) -> Answer {
-        let database: &[&str] =
-            if args.contains(&"--database") { &[] } else { &["--database", "sqlite://bondflow.db"] };
+        if args.contains(&"--database") {
+            return self.bare(args, stdin);
+        }
+        let located: Vec<&str> = ["--database", self.url.as_str()].iter().chain(args).copied().collect();
+        self.bare(&located, stdin)
+    }
+
+    /// The program without being told of a database.
+    fn bare(&self, args: &[&str], stdin: &str) -> Answer {
         let mut program = Command::new(env!("CARGO_BIN_EXE_workflowctl"))
-            .args(database)
             .args(args)
             .current_dir(self.folder.path())
             .env("USER", "alice")
             .env_remove("SUDO_USER")
+            .env_remove("COLUMNS")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

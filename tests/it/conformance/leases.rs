@@ -100,6 +100,8 @@ pub async fn a_part_is_held_by_one_of_several_daemons<S: StoreUnderTest>() {
     assert!(!hold("outbox", OTHER, 29, 40).await);
     assert!(hold("outbox", OTHER, 30, 40).await);
     assert!(!hold("outbox", OWNER, 31, 90).await, "who has lost it has to wait as well");
+    assert!(hold("outbox", OTHER, 35, 35).await);
+    assert!(hold("outbox", OWNER, 35, 90).await, "a lease of no length is none");
 }
 
 pub async fn a_run_is_woken_but_not_put_off<S: StoreUnderTest>() {

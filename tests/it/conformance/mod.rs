@@ -68,6 +68,7 @@ on_every_store! {
     leases::next_due_is_the_soonest_of_timers_and_leases,
 
     signals::signals_are_numbered_in_order,
+    signals::mailboxes_are_read_together,
     signals::one_dedup_key_is_one_signal,
     signals::nobody_hears_a_signal_to_no_run,
     signals::a_final_run_hears_an_operator_only,

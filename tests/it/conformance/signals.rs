@@ -24,6 +24,24 @@ pub async fn signals_are_numbered_in_order<S: StoreUnderTest>() {
     assert_eq!((run.signals, run.heard, run.revision), (3, 0, 1));
 }
 
+pub async fn mailboxes_are_read_together<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    commit(store, starting(0, ["a", "b", "c", "d"].map(|key| new_run(key, 0)))).await;
+    let signals =
+        [("c", "one"), ("a", "two"), ("d", "three"), ("a", "four")].map(|(key, name)| new_signal(key, name, name));
+    commit(store, signaling(1, signals)).await;
+    let mut keys = Vec::new();
+    for key in ["a", "b", "c"] {
+        keys.push(read(store, key).await.seq);
+    }
+    let mail = store.mailboxes(&keys).await.unwrap();
+    let mail: Vec<_> = mail.into_iter().map(|(run, signal)| (run, signal.number, signal.name)).collect();
+    let expected = [(keys[0], 1, "two"), (keys[0], 2, "four"), (keys[2], 1, "one")];
+    assert_eq!(mail, expected.map(|(run, number, name)| (run, number, name.to_owned())));
+    assert_eq!(store.mailboxes(&[]).await.unwrap(), []);
+}
+
 pub async fn one_dedup_key_is_one_signal<S: StoreUnderTest>() {
     let subject = S::fresh().await;
     let store = subject.store();

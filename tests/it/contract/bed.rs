@@ -111,11 +111,25 @@ pub trait Bed: Send + Sync {
     async fn unlock(&self);
     /// Waits until the node serves, with its channels.
     async fn serves(&self);
+    /// The node takes connections and calls, and answers nothing more.
+    async fn hang(&self);
+    /// It goes on where it hung.
+    async fn wake(&self);
+    /// Starts the node anew with a new certificate.
+    async fn renew_certificate(&self);
+    /// A node that has been started, and has not caught up with its chain.
+    async fn syncing(&self) -> Access;
+    /// Lets it catch up.
+    async fn sync(&self);
     /// All payments are gone from the node's database.
     async fn wipe_payments(&self);
 
     /// A macaroon for these calls, each `/package.Service/Method`.
     async fn bake(&self, calls: &[&str]) -> Macaroon;
+    /// As `bake`, one that `revoke` takes back.
+    async fn bake_revocable(&self, calls: &[&str]) -> Macaroon;
+    /// Revokes all that were baked to be revocable.
+    async fn revoke(&self);
     /// The time that the nodes go by.
     fn now(&self) -> Timestamp;
     /// Lets time pass for the nodes.

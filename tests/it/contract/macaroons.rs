@@ -6,15 +6,26 @@ use bondflow::engine::Timestamp;
 use bondflow::lnd::errors::{Meaning, Outage, Refusal};
 use bondflow::lnd::macaroon::Macaroon;
 use bondflow::lnd::startup::{self, Unusable};
+use bondflow::payout::policy::verdict::Observation;
+use bondflow::payout::policy::verdict::PaymentStatus::Succeeded;
+use bondflow::payout::ports::{HoldAnswer, HoldState, Lightning as _};
 use tonic_lnd::lnrpc::payment::PaymentStatus;
 use tonic_lnd::lnrpc::{ListPaymentsRequest, PayReqString};
 use tonic_lnd::tonic::Code;
 
 use super::bed::{Access, Ask, Bed, secret};
-use super::calls::{Lnd, all, answers, paying, refused};
-use super::port::adapter_under;
+use super::calls::{Lnd, all, answers, paying, refused, within};
+use super::port::{adapter_under, send};
 
-/// The least that the daemon needs, as `docs/lnd.md` lists it.
+/// What the runbook has an operator bake: the calls of its `lncli bakemacaroon`.
+pub fn documented() -> Vec<&'static str> {
+    let runbook = include_str!("../../../docs/operations.md");
+    let (_, command) = runbook.split_once("lncli bakemacaroon").expect("the runbook bakes a macaroon");
+    let (command, _) = command.split_once("```").expect("the command ends");
+    command.split_whitespace().filter_map(|word| word.strip_prefix("uri:")).collect()
+}
+
+/// All calls that this page of the contract is about.
 pub const LEAST: [&str; 10] = [
     "/invoicesrpc.Invoices/SettleInvoice",
     "/invoicesrpc.Invoices/CancelInvoice",
@@ -87,6 +98,26 @@ pub async fn the_least_macaroon_suffices(bed: &dyn Bed) {
     assert_eq!(lnd.pay(paying(&invoice.bolt11)).await.status(), PaymentStatus::Succeeded);
     lnd.track(&invoice.hash).await.unwrap();
     lnd.client().lightning().list_payments(ListPaymentsRequest::default()).await.unwrap();
+}
+
+/// The daemon makes no call that the runbook's command does not grant.
+pub async fn the_runbooks_macaroon_suffices(bed: &dyn Bed) {
+    let calls = documented();
+    assert!(calls.iter().all(|call| LEAST.contains(call)), "{calls:?}");
+    let macaroon = bed.bake(&calls).await;
+    let (node, _folder) = adapter_under(&bed.node(), &macaroon);
+    startup::check(&node, Some("simnet")).await.unwrap();
+    let lnd = Lnd::at(&bed.node()).await;
+    let (claimed, released, invoice) =
+        (lnd.hold_invoice().await, lnd.hold_invoice().await, bed.invoice(Ask::default()).await);
+    bed.slashed_pays(&claimed).await;
+    assert!(matches!(node.hold_state(claimed.hash).await, Ok(HoldState::Accepted { .. })));
+    assert_eq!(node.settle(claimed.preimage).await, HoldAnswer::Settled);
+    assert_eq!(node.cancel(released.hash).await, HoldAnswer::Canceled);
+    assert_eq!(node.track(invoice.hash).await, Observation::NotFound);
+    node.send(&send(bed, &invoice)).await;
+    within("the end of the payment", node.watch(invoice.hash, false)).await;
+    let Observation::Payment { status: Succeeded { .. }, .. } = node.track(invoice.hash).await else { panic!("paid") };
 }
 
 pub async fn a_call_that_is_not_granted_is_denied(bed: &dyn Bed) {

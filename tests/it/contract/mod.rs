@@ -6,14 +6,16 @@
 
 pub mod bed;
 pub mod calls;
+pub mod door;
 mod invoices;
-mod macaroons;
+pub mod macaroons;
 mod payments;
 mod port;
 pub mod real;
 mod refusals;
 mod restart;
 mod stand_in;
+mod troubles;
 
 macro_rules! on_every_lnd {
     ($($topic:ident { $($row:ident),+ $(,)? })+) => {
@@ -95,6 +97,7 @@ on_every_lnd! {
         a_send_dies_with_its_macaroon,
         a_stream_outlives_its_macaroon,
         the_least_macaroon_suffices,
+        the_runbooks_macaroon_suffices,
         a_call_that_is_not_granted_is_denied,
         a_macaroon_of_another_node_is_refused,
         a_caveat_that_lnd_does_not_know_is_not_satisfied,
@@ -109,5 +112,16 @@ on_every_lnd! {
         a_node_that_is_gone_comes_back,
         a_locked_wallet_is_an_outage,
         the_node_tells_its_standing,
+    }
+    troubles {
+        an_address_that_refuses_is_told,
+        an_address_that_never_answers_is_told,
+        another_certificate_is_told,
+        a_renewed_certificate_is_read_again,
+        a_revoked_macaroon_is_told,
+        a_macaroon_that_is_too_small_is_told,
+        another_network_is_told,
+        a_node_that_syncs_is_told,
+        a_node_that_hangs_is_in_doubt,
     }
 }

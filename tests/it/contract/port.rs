@@ -25,7 +25,7 @@ pub fn adapter_under(access: &Access, macaroon: &Macaroon) -> (Node, TempDir) {
 }
 
 /// A send that nothing speaks against.
-fn send(bed: &dyn Bed, invoice: &Invoice) -> Send {
+pub fn send(bed: &dyn Bed, invoice: &Invoice) -> Send {
     Send {
         bolt11: invoice.bolt11.clone(),
         hash: invoice.hash,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bondflow::engine::Timestamp;
 use bondflow::lnd::macaroon::Macaroon;
-use bondflow::sandbox::lnd::{Behaviour, InvoiceSpec, Payee, Reason, StandIn, StandInOptions, payment_hash};
+use bondflow::sandbox::lnd::{Behaviour, Fault, InvoiceSpec, Payee, Reason, StandIn, StandInOptions, payment_hash};
 use tempfile::TempDir;
 use tonic_lnd::staterpc::WalletState;
 
@@ -60,6 +60,10 @@ impl StandInBed {
         }
         Invoice { bolt11, hash, preimage }
     }
+}
+
+fn uris(calls: &[&str]) -> Vec<String> {
+    calls.iter().map(|call| format!("uri:{call}")).collect()
 }
 
 fn access(lnd: &StandIn) -> Access {
@@ -159,14 +163,45 @@ impl Bed for StandInBed {
         super::calls::serves(&self.node()).await;
     }
 
+    async fn hang(&self) {
+        self.lnd.node.inject("*", Fault::Stall, u32::MAX);
+    }
+
+    async fn wake(&self) {
+        self.lnd.node.clear_faults();
+    }
+
+    async fn renew_certificate(&self) {
+        self.lnd.stop().await;
+        self.lnd.expire_certificate().unwrap();
+        self.lnd.restart().await.unwrap();
+    }
+
+    async fn syncing(&self) -> Access {
+        self.virgin.node.set_wallet(WalletState::RpcActive);
+        self.virgin.node.set_synced(false);
+        self.virgin()
+    }
+
+    async fn sync(&self) {
+        self.virgin.node.set_synced(true);
+        self.virgin.node.set_wallet(WalletState::ServerActive);
+    }
+
     async fn wipe_payments(&self) {
         self.lnd.node.wipe_payments();
     }
 
     async fn bake(&self, calls: &[&str]) -> Macaroon {
-        let permissions: Vec<String> = calls.iter().map(|call| format!("uri:{call}")).collect();
-        let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
-        self.lnd.bake(&permissions)
+        self.lnd.bake(&uris(calls))
+    }
+
+    async fn bake_revocable(&self, calls: &[&str]) -> Macaroon {
+        self.lnd.bake_revocable(&uris(calls))
+    }
+
+    async fn revoke(&self) {
+        self.lnd.revoke();
     }
 
     fn now(&self) -> Timestamp {

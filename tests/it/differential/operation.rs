@@ -108,7 +108,13 @@ impl Operation {
                 pins.sort();
                 json!(pins)
             }
-            Self::Mailbox(run) => json!(store.mailbox(number(&run)).await.unwrap()),
+            Self::Mailbox(run) => {
+                let mail = store.mailboxes(&[number(&run), i64::MAX]).await.unwrap();
+                assert!(mail.iter().all(|(of, _)| *of == number(&run)));
+                let mail: Vec<_> = mail.into_iter().map(|(_, signal)| signal).collect();
+                assert_eq!(mail, store.mailbox(number(&run)).await.unwrap());
+                json!(mail)
+            }
             Self::History(run) => json!(store.history(number(&run)).await.unwrap()),
             Self::Row(table, key) => json!(store.row(table, &key).await.unwrap()),
             Self::Rows(table, column, value) => json!(store.rows(table, column, &value).await.unwrap()),

@@ -2,16 +2,21 @@
 //! relay, a real database: a file, or one on a PostgreSQL server (`STORE=postgres`).
 
 mod caps;
+mod commands;
 mod daemon;
+mod disk;
 mod escrow;
 mod expiry;
 mod flood;
 mod import;
 mod invoices;
 mod kill;
+mod kill_commits;
+mod kill_held;
 mod liquidity;
 mod load;
 mod paid_elsewhere;
+mod parts;
 mod presence;
 pub mod process;
 mod race;
@@ -32,4 +37,5 @@ mod s14;
 mod side;
 mod told;
 mod trade_payout;
+mod trouble;
 pub mod world;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::side::Side;
 use super::world::{PATIENCE, World};
 
 /// A daemon's process; it is killed when it is dropped.
@@ -29,16 +30,14 @@ pub struct Ended {
 impl Process {
     /// Starts a daemon with a settings file; `log` is what its log says, as `RUST_LOG` has it.
     pub fn spawn(settings: &Path, log: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bondflowd"))
-            .args(["run", "--config"])
-            .arg(settings)
-            .env("RUST_LOG", log)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_bondflowd"));
+        Self::of(daemon.args(["run", "--config"]).arg(settings).env("RUST_LOG", log))
+    }
+
+    /// Runs a command that becomes a daemon.
+    pub fn of(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (tell, told) = watch::channel(Vec::new());
         let reading = tokio::spawn(async move {
@@ -50,7 +49,7 @@ impl Process {
     }
 
     /// Starts a daemon in that world, and waits until it works.
-    pub async fn start(world: &World) -> Self {
+    pub async fn start<L: Side>(world: &World<L>) -> Self {
         let process = Self::spawn(&world.settings_file(), "bondflow=info,bondflowd=info");
         process.tells("bondflowd works").await;
         process

@@ -206,10 +206,15 @@ impl<L: Side> World<L> {
         self.store().outbox_topic(&format!("add-bond-invoice {bond}")).await.unwrap().is_some()
     }
 
-    /// Sets the clock to so many seconds from a bond's deadline.
+    /// Sets the clock to so many seconds from a bond's deadline under the settings' defaults.
     pub async fn set_to_deadline(&self, bond: &str, seconds: i64) {
+        self.set_to_slash(bond, 15 * 86_400 + seconds).await;
+    }
+
+    /// Sets the clock to so many seconds after the slash.
+    pub async fn set_to_slash(&self, bond: &str, seconds: i64) {
         let slashed_at = self.bond(bond).await["slashed_at"].as_i64().unwrap();
-        let to = Timestamp::from_secs(slashed_at + 15 * 86_400 + seconds);
+        let to = Timestamp::from_secs(slashed_at + seconds);
         assert!(to > self.clock.now(), "the clock only goes forward");
         self.clock.set(to);
     }

@@ -28,6 +28,10 @@ use crate::cluster::Lent;
 /// How long anything may take on the machine's clock before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How far a clock that stands still is ahead of the machine's at first. Real nodes go by the machine's: what a daemon
+/// sends them may not have run out in the time that a test takes. Less than the daemon mistrusts.
+const AHEAD_SECS: i64 = 3_600;
+
 /// What differs from a sell order of 100,000 sats with two bonds of 1,000 and a share of 0.5.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -47,8 +51,10 @@ pub struct Setup {
     pub more_relays: usize,
     /// Whether all live by the machine's clock, as a daemon in a process of its own does.
     pub real_time: bool,
-    /// How far the clock is behind the machine's at first: real nodes go by the machine's, and a test that moves the
-    /// clock by that much ends in their present.
+    /// Whether calls to lnd can be made to go wrong.
+    pub faulty_lnd: bool,
+    /// How much earlier than usual the clock begins: a test that moves it by that much ends in the present of real nodes,
+    /// which go by the machine's.
     pub behind: Duration,
     /// Whether the database is one on a server.
     pub server: bool,
@@ -68,6 +74,7 @@ impl Default for Setup {
             more_trades: 0,
             more_relays: 0,
             real_time: false,
+            faulty_lnd: false,
             behind: Duration::ZERO,
             server: on_server(),
         }
@@ -149,8 +156,9 @@ impl<L: Side> World<L> {
         let log = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
-        let clock =
-            VirtualClock::starting_at(Timestamp::from_secs(SystemClock.now().secs() - setup.behind.as_secs() as i64));
+        let ahead = AHEAD_SECS - setup.behind.as_secs() as i64;
+        let start = || Timestamp::from_secs(SystemClock.now().secs() + ahead);
+        let clock = VirtualClock::starting_at(start());
         let shared: Arc<dyn Clock> = if setup.real_time { Arc::new(SystemClock) } else { Arc::new(clock.clone()) };
         let relay = SandboxRelay::start(0, Limits::default()).await.unwrap();
         let mut more_relays = Vec::new();
@@ -158,6 +166,8 @@ impl<L: Side> World<L> {
             more_relays.push(SandboxRelay::start(0, Limits::default()).await.unwrap());
         }
         let lnd = L::open(&folder.path().join("lnd"), Arc::clone(&shared)).await;
+        // There is one set of real nodes: it may have taken a while until it was this test's turn.
+        clock.set(start());
         let node = Keys::generate();
         let connect = async |keys: Keys| {
             let relays: Vec<String> = std::iter::once(&relay).chain(&more_relays).map(SandboxRelay::url).collect();
@@ -279,7 +289,7 @@ impl<L: Side> World<L> {
     /// The settings as a file would have them.
     pub fn settings_text(&self) -> String {
         let Setup { share, max_retries, .. } = &self.setup;
-        let lnd = self.lnd.access();
+        let lnd = if self.setup.faulty_lnd { self.lnd.faulty_access() } else { self.lnd.access() };
         let relays: Vec<String> =
             std::iter::once(&self.relay).chain(&self.more_relays).map(|relay| format!("'{}'", relay.url())).collect();
         let mut sections = vec![
@@ -433,7 +443,15 @@ impl<L: Side> World<L> {
 
     /// Asks again after every change of the database until the answer is there.
     pub async fn until<T, F: Future<Output = Result<T, String>>>(&self, ask: impl Fn() -> F) -> T {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        self.until_within(PATIENCE, ask).await
+    }
+
+    /// As [`until`](Self::until), with another patience.
+    pub async fn until_within<T, F>(&self, patience: Duration, ask: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        let deadline = tokio::time::Instant::now() + patience;
         loop {
             match ask().await {
                 Ok(answer) => return answer,

@@ -133,6 +133,23 @@ async fn a_server_that_may_forget_is_refused() {
     }
 }
 
+#[cfg_attr(not(postgres), ignore = "PostgreSQL is not installed")]
+#[tokio::test]
+async fn a_standby_is_refused_until_it_is_promoted() {
+    let primary = Cluster::start(Place::Memory, "").unwrap();
+    let url = primary.database("template1").await.unwrap();
+    let store = daemon(&url).await;
+    claimed(&store, "a").await;
+    let standby = primary.standby().unwrap();
+    let there = standby.url(url.rsplit_once('/').unwrap().1);
+    let error = refused(&there, OpenMode::Tool).await;
+    assert!(matches!(error, OpenError::Standby(_)), "{error}");
+    drop(store);
+    primary.stop(crate::sandbox::postgres::Ending::Crash).unwrap();
+    standby.promote().unwrap();
+    assert!(daemon(&there).await.run(&id("a")).await.unwrap().is_some());
+}
+
 /// What a new start finds of a server that has crashed, on a disk.
 #[cfg_attr(not(postgres), ignore = "PostgreSQL is not installed")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

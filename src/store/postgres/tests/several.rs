@@ -180,14 +180,17 @@ async fn a_daemon_that_stands_still_holds_up_no_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_writes_the_others_hear_at_once() {
     let (a, b) = pair().await;
-    // Both hear once they listen.
-    a.changes().recv().await.unwrap();
-    b.changes().recv().await.unwrap();
-    let mut changes = b.changes();
-    let begun = tokio::time::Instant::now();
-    a.commit(starting(&["a"])).await.unwrap();
-    while changes.recv().await.unwrap() != Change::Runs {}
-    assert!(begun.elapsed() < Duration::from_millis(450), "not by looking now and then");
+    let mut took = vec![];
+    for n in 0..12 {
+        let mut changes = b.changes();
+        let begun = tokio::time::Instant::now();
+        a.commit(starting(&[&n.to_string()])).await.unwrap();
+        while changes.recv().await.unwrap() != Change::Runs {}
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    // By looking now and then it would be a quarter of a second.
+    assert!(took[took.len() / 2] < Duration::from_millis(150), "{took:?}");
 }
 
 async fn on_own_clock(url: &str) -> PostgresStore {
@@ -204,18 +207,18 @@ async fn leases_go_by_the_databases_clock_only() {
     let now = early.clock().now();
     early.commit(starting(&["a"])).await.unwrap();
     let ahead = at(now.millis() + HOURS);
-    let run = late.claim("late", ahead, at(ahead.millis() + 1_500), 1).await.unwrap().remove(0);
+    let run = late.claim("late", ahead, at(ahead.millis() + 3_000), 1).await.unwrap().remove(0);
     let ends = run.due_at.unwrap();
     assert!((1_000..10_000).contains(&(ends.millis() - now.millis())), "{ends} is as far away as asked for");
 
     assert_eq!(early.claim("early", ahead, at(ahead.millis() + 9_000), 1).await.unwrap(), vec![]);
     // Nobody takes it before its end, however late it is for him; nor does who is behind let it lapse.
     let behind = at(now.millis() - HOURS);
-    late.renew("late", behind, at(behind.millis() + 1_500)).await.unwrap();
+    late.renew("late", behind, at(behind.millis() + 3_000)).await.unwrap();
     let renewed = late.run(&run.id).await.unwrap().unwrap().due_at.unwrap();
     assert!((ends..ends.after(Duration::from_secs(10))).contains(&renewed), "{ends} {renewed}");
     early.clock().sleep_until(renewed.after(Duration::from_millis(50))).await;
-    let taken = early.claim("early", ahead, at(ahead.millis() + 1_500), 1).await.unwrap();
+    let taken = early.claim("early", ahead, at(ahead.millis() + 3_000), 1).await.unwrap();
     assert_eq!(taken[0].token, run.token + 1);
     assert_eq!(late.commit(stepping(&run)).await, Err(CommitError::Fenced));
     late.renew("late", behind, at(behind.millis() + 60_000)).await.unwrap();

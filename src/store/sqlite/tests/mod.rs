@@ -1,5 +1,6 @@
 //! What only this adapter does: the conformance suite tests the duties of every store.
 
+mod cuts;
 mod fault;
 mod group;
 mod opening;

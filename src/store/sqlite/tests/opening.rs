@@ -97,7 +97,7 @@ async fn what_is_no_database_of_ours_is_refused() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_refused() {
+async fn a_shortened_file_is_refused_and_a_damaged_page_is_never_read_as_sound() {
     let (_folder, path) = place();
     let store = daemon(&path).await;
     for n in 0..50 {
@@ -105,14 +105,17 @@ async fn a_damaged_file_is_refused() {
     }
     store.close().await;
     let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(matches!(refusal(&path, OpenMode::Daemon).await, OpenError::Damaged { .. }));
     let mut holed = whole.clone();
     // The pages after the schema's, the last ones to be filled.
     let from = whole.len() - 16 * 4096;
     holed[from..].fill(0x5a);
     fs::write(&path, &holed).unwrap();
-    assert!(matches!(refusal(&path, OpenMode::Daemon).await, OpenError::Damaged { .. }));
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    assert!(matches!(refusal(&path, OpenMode::Daemon).await, OpenError::Damaged { .. }));
+    let store = daemon(&path).await;
+    let read = store.rows("facts", "value", &json!("x")).await;
+    assert!(read.is_err_and(|error| error.0.contains("malformed")));
+    store.close().await;
     fs::write(&path, &whole).unwrap();
     daemon(&path).await;
 }

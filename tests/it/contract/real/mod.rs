@@ -19,11 +19,18 @@ use bondflow::sandbox::lnd::payment_hash;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tonic_lnd::invoicesrpc::AddHoldInvoiceRequest;
 use tonic_lnd::lnrpc::invoice::InvoiceState;
-use tonic_lnd::lnrpc::{self, BakeMacaroonRequest, DeleteAllPaymentsRequest, MacaroonPermission, StopRequest};
+use tonic_lnd::lnrpc::{
+    self, BakeMacaroonRequest, DeleteAllPaymentsRequest, DeleteMacaroonIdRequest, MacaroonPermission, StopRequest,
+};
 
 use super::bed::{Access, Ask, Bed, Invoice, hash_of, secret};
 use super::calls::{PAUSE, paying, within};
 use network::{NARROW_SAT, Network};
+
+/// lnd's own, under which `admin.macaroon` is baked: it can't be deleted.
+const DEFAULT_ROOT_KEY: u64 = 0;
+/// Any other.
+const REVOCABLE_ROOT_KEY: u64 = 7;
 
 /// A network that could not be stood up stays that: the other rows say so at once.
 static NETWORK: OnceCell<Result<Mutex<Network>, String>> = OnceCell::const_new();
@@ -53,16 +60,39 @@ impl RealBed {
 }
 
 impl RealBed {
+    async fn bake_under(&self, root_key_id: u64, calls: &[&str]) -> Macaroon {
+        let uri = |call: &&str| MacaroonPermission { entity: "uri".to_owned(), action: (*call).to_owned() };
+        let permissions = calls.iter().map(uri).collect();
+        let message = BakeMacaroonRequest { permissions, root_key_id, ..BakeMacaroonRequest::default() };
+        let node = self.0.node.client().await;
+        let baked = node.client().lightning().bake_macaroon(message).await.unwrap().into_inner().macaroon;
+        Macaroon::from_bytes(&hex::decode(baked).unwrap()).unwrap()
+    }
+
     /// An invoice that nothing is wrong with, of a node that can't be reached.
     pub async fn invoice_of_a_stranger(&self, sats: u64, expiry: Duration) -> String {
         let winner = self.0.winner.identity().await.unwrap();
         foreign::invoice_behind(&winner, self.now(), sats, expiry, &[])
     }
 
+    /// Leaves about so many sats that can go from the router to the winner.
+    pub async fn narrow_the_way(&self, sats: u64) {
+        self.0.narrow_the_way(i64::try_from(sats).unwrap()).await.unwrap();
+    }
+
+    /// Undoes it.
+    pub async fn widen_the_way(&self) {
+        self.0.restore().await.unwrap();
+    }
+
     /// How often the winner was paid what an invoice asks for; zero for an invoice of somebody else.
     pub async fn times_paid(&self, hash: [u8; 32]) -> u32 {
         match self.0.winner.client().await.look_up(&hash).await {
-            Ok(invoice) => u32::try_from(invoice.amt_paid_msat / invoice.value_msat).unwrap(),
+            Ok(invoice) if invoice.state() == InvoiceState::Settled => {
+                u32::try_from(invoice.amt_paid_msat / invoice.value_msat).unwrap()
+            }
+            // One that was held and given back still shows what was held.
+            Ok(_) => 0,
             Err(status) => {
                 assert!(matches!(meaning(&status), Meaning::Refused(_)), "{status:?}");
                 0
@@ -176,18 +206,47 @@ impl Bed for RealBed {
         self.0.settled().await.unwrap();
     }
 
+    async fn hang(&self) {
+        self.0.node.signal("STOP").await.unwrap();
+    }
+
+    async fn wake(&self) {
+        self.0.node.signal("CONT").await.unwrap();
+    }
+
+    async fn renew_certificate(&self) {
+        self.kill().await;
+        self.0.node.drop_certificate().unwrap();
+        self.start().await;
+        self.serves().await;
+    }
+
+    async fn syncing(&self) -> Access {
+        self.0.start_late().await.unwrap()
+    }
+
+    async fn sync(&self) {
+        self.0.late_syncs().await.unwrap();
+    }
+
     async fn wipe_payments(&self) {
         let all = DeleteAllPaymentsRequest { all_payments: true, ..DeleteAllPaymentsRequest::default() };
         self.0.node.client().await.client().lightning().delete_all_payments(all).await.unwrap();
     }
 
     async fn bake(&self, calls: &[&str]) -> Macaroon {
-        let uri = |call: &&str| MacaroonPermission { entity: "uri".to_owned(), action: (*call).to_owned() };
-        let permissions = calls.iter().map(uri).collect();
-        let message = BakeMacaroonRequest { permissions, ..BakeMacaroonRequest::default() };
+        self.bake_under(DEFAULT_ROOT_KEY, calls).await
+    }
+
+    async fn bake_revocable(&self, calls: &[&str]) -> Macaroon {
+        self.bake_under(REVOCABLE_ROOT_KEY, calls).await
+    }
+
+    async fn revoke(&self) {
+        let message = DeleteMacaroonIdRequest { root_key_id: REVOCABLE_ROOT_KEY };
         let node = self.0.node.client().await;
-        let baked = node.client().lightning().bake_macaroon(message).await.unwrap().into_inner().macaroon;
-        Macaroon::from_bytes(&hex::decode(baked).unwrap()).unwrap()
+        let revoked = node.client().lightning().delete_macaroon_id(message).await.unwrap().into_inner();
+        assert!(revoked.deleted);
     }
 
     fn now(&self) -> Timestamp {

@@ -4,13 +4,15 @@
 //! in a folder for the time being.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use tokio::sync::Mutex;
 use tonic_lnd::lnrpc::{ChannelGraphRequest, SendManyRequest};
 use tonic_lnd::routerrpc::ResetMissionControlRequest;
 
+use super::super::bed::Access;
 use super::chain::Chain;
 use super::peer::Peer;
 use super::process::{Reaper, free_ports};
@@ -29,6 +31,27 @@ pub struct Network {
     pub node: Peer,
     pub router: Peer,
     pub winner: Peer,
+    /// Starts further nodes.
+    start: Start,
+    /// A node of a chain of its own, which has no recent block until it is told to mine one.
+    late: Mutex<Option<(Chain, Peer)>>,
+}
+
+/// What it takes to start a node.
+struct Start {
+    bin: PathBuf,
+    folder: PathBuf,
+    reaper: Arc<Reaper>,
+}
+
+impl Start {
+    fn chain(&self, name: &str, ports: [u16; 2]) -> Chain {
+        Chain::new(&self.bin, &self.folder.join(name), ports, Arc::clone(&self.reaper))
+    }
+
+    fn peer(&self, name: &'static str, ports: [u16; 2]) -> Peer {
+        Peer::new(name, &self.bin, &self.folder, ports, Arc::clone(&self.reaper))
+    }
 }
 
 /// The folder that holds lnd, btcd and btcctl.
@@ -49,7 +72,7 @@ impl Network {
         let bin = binaries()?;
         let folder = tempfile::Builder::new().prefix("contract-").tempdir()?.keep();
         let reaper = Arc::new(Reaper::new(&folder)?);
-        let network = Self::new(&bin, &folder, &reaper)?;
+        let network = Self::new(Start { bin, folder, reaper })?;
         network.chain.start(None).await?;
         for peer in network.peers() {
             peer.start(&network.chain, true)?;
@@ -60,16 +83,39 @@ impl Network {
         Ok(network)
     }
 
-    fn new(bin: &Path, folder: &Path, reaper: &Arc<Reaper>) -> anyhow::Result<Self> {
+    fn new(start: Start) -> anyhow::Result<Self> {
         let [a, b, c, d, e, f, g, h, i, j] = free_ports()?;
-        let peer = |name, ports| Peer::new(name, bin, folder, ports, Arc::clone(reaper));
         Ok(Self {
-            chain: Chain::new(bin, &folder.join("btcd"), [a, b], Arc::clone(reaper)),
-            slashed: peer("slashed", [c, d]),
-            node: peer("node", [e, f]),
-            router: peer("router", [g, h]),
-            winner: peer("winner", [i, j]),
+            chain: start.chain("btcd", [a, b]),
+            slashed: start.peer("slashed", [c, d]),
+            node: start.peer("node", [e, f]),
+            router: start.peer("router", [g, h]),
+            winner: start.peer("winner", [i, j]),
+            start,
+            late: Mutex::default(),
         })
+    }
+
+    /// Starts a node on a chain whose only block is years old.
+    pub async fn start_late(&self) -> anyhow::Result<Access> {
+        let [a, b, c, d] = free_ports()?;
+        let (chain, peer) = (self.start.chain("late-btcd", [a, b]), self.start.peer("late", [c, d]));
+        chain.start(None).await?;
+        peer.start(&chain, true)?;
+        // It has made its files once it answers.
+        peer.until("its answer", |lnd| async move { Ok(lnd.info().await.is_ok()) }).await?;
+        let access = peer.access();
+        *self.late.lock().await = Some((chain, peer));
+        Ok(access)
+    }
+
+    /// Mines a block there.
+    pub async fn late_syncs(&self) -> anyhow::Result<()> {
+        let late = self.late.lock().await;
+        let (chain, peer) = late.as_ref().context("no late node")?;
+        chain.start(Some(&peer.new_address().await?)).await?;
+        chain.mine(1).await?;
+        peer.reaches(1).await
     }
 
     fn peers(&self) -> [&Peer; 4] {
@@ -150,12 +196,24 @@ impl Network {
         Ok(())
     }
 
-    /// As it was stood up, whatever the row before has left: the node runs and has forgotten which channels failed it.
+    /// Pays the winner until about so many sats are left that can go that way.
+    pub async fn narrow_the_way(&self, left_sat: i64) -> anyhow::Result<()> {
+        let spare = self.router.spare_sat(&self.winner).await?;
+        ensure!(spare > left_sat, "the router has {spare} sats for the winner, less than {left_sat}");
+        self.router.pays(&self.winner, spare - left_sat).await
+    }
+
+    /// As it was stood up, whatever the row before has left: the node runs and has forgotten which channels failed it,
+    /// and the way to the winner is wide.
     pub async fn restore(&self) -> anyhow::Result<()> {
         if !self.node.runs() {
             self.node.start(&self.chain, true)?;
         }
         self.settled().await?;
+        let spare = self.router.spare_sat(&self.winner).await?;
+        if spare < CAPACITY_SAT / 2 {
+            self.winner.pays(&self.router, self.winner.spare_sat(&self.router).await?).await?;
+        }
         let forget = ResetMissionControlRequest {};
         self.node.client().await.client().router().reset_mission_control(forget).await?;
         Ok(())

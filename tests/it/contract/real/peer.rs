@@ -5,14 +5,15 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use tonic_lnd::lnrpc::payment::PaymentStatus;
 use tonic_lnd::lnrpc::{
-    AddressType, ConnectPeerRequest, LightningAddress, ListChannelsRequest, NewAddressRequest, OpenChannelRequest,
-    WalletBalanceRequest,
+    AddressType, ConnectPeerRequest, Invoice, LightningAddress, ListChannelsRequest, NewAddressRequest,
+    OpenChannelRequest, WalletBalanceRequest,
 };
 
 use super::super::bed::Access;
-use super::super::calls::{Lnd, PATIENCE, PAUSE};
+use super::super::calls::{Lnd, PATIENCE, PAUSE, paying};
 use super::chain::{Chain, RPC_USER};
 use super::process::{Reaper, log_of};
 
@@ -73,6 +74,22 @@ impl Peer {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             child.kill()?;
             child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Sends the process a signal.
+    pub async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let id = self.child.lock().unwrap().as_ref().map(Child::id).context("it does not run")?.to_string();
+        let sent = tokio::process::Command::new("kill").args(["-s", name, &id]).status().await?;
+        ensure!(sent.success(), "kill -s {name} {id}: {sent}");
+        Ok(())
+    }
+
+    /// The next start makes a new certificate.
+    pub fn drop_certificate(&self) -> anyhow::Result<()> {
+        for file in ["tls.cert", "tls.key"] {
+            std::fs::remove_file(self.folder.join(file))?;
         }
         Ok(())
     }
@@ -182,6 +199,28 @@ impl Peer {
             ..OpenChannelRequest::default()
         };
         self.client().await.client().lightning().open_channel_sync(message).await?;
+        Ok(())
+    }
+
+    /// What can still go to a peer over their channel, with enough left for the channel's own fees.
+    pub async fn spare_sat(&self, to: &Self) -> anyhow::Result<i64> {
+        const FEES: i64 = 50_000;
+        let peer = hex::decode(to.identity().await?)?;
+        let wanted = ListChannelsRequest { peer, active_only: true, ..ListChannelsRequest::default() };
+        let channels = self.client().await.client().lightning().list_channels(wanted).await?.into_inner().channels;
+        let spare = channels.iter().map(|channel| {
+            let reserve = channel.local_constraints.as_ref().map_or(0, |limits| limits.chan_reserve_sat as i64);
+            (channel.local_balance - reserve - FEES).max(0)
+        });
+        Ok(spare.sum())
+    }
+
+    /// Pays a peer.
+    pub async fn pays(&self, to: &Self, sats: i64) -> anyhow::Result<()> {
+        let invoice = Invoice { value: sats, ..Invoice::default() };
+        let invoice = to.client().await.client().lightning().add_invoice(invoice).await?.into_inner();
+        let paid = self.client().await.pay(paying(&invoice.payment_request)).await;
+        ensure!(paid.status() == PaymentStatus::Succeeded, "{} pays {} sats to {}: {paid:?}", self.name, sats, to.name);
         Ok(())
     }
 }

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bondflow::engine::Clock;
+use bondflow::sandbox::lnd::Fault;
+use tonic_lnd::lnrpc::invoice::InvoiceState;
 
 pub use self::real::RealSide;
 pub use crate::contract::bed::Access;
@@ -25,6 +27,8 @@ pub enum Fate {
     Rejected,
     /// There is no way to the payee.
     Unroutable,
+    /// The channels on the way are too narrow for all of it: some parts arrive, and wait for the rest.
+    InParts,
 }
 
 /// What lnd was brought to do so far. Two of them tell whether anything was added.
@@ -46,7 +50,14 @@ pub trait Side: Send + Sync + Sized + 'static {
     /// Has a folder for its files, and goes by that clock if it can.
     async fn open(folder: &Path, clock: Arc<dyn Clock>) -> Self;
     fn winner(&self) -> Self::Winner;
+    /// Where a daemon reaches the node, with the files that are the daemon's.
     fn access(&self) -> Access;
+    /// As `access`, by a way on which calls can be made to go wrong.
+    fn faulty_access(&self) -> Access;
+    /// The next calls of a method go wrong on that way; `*` is any method.
+    fn inject(&self, method: &str, fault: Fault, times: u32);
+    /// No further call goes wrong.
+    fn clear_faults(&self);
     async fn identity(&self) -> String;
 
     /// The node makes a hold invoice, and it is paid: on return the sats are locked.
@@ -61,6 +72,10 @@ pub trait Side: Send + Sync + Sized + 'static {
     async fn gives_back(&self, hash: [u8; 32]);
     /// lnd shows a reason of failure for a payment that is under way, where it can be brought to.
     async fn shows_reason(&self, hash: [u8; 32]);
+    /// Waits until the winner holds parts of a payment, and lnd has found no way for the rest.
+    async fn holds_parts(&self, hash: [u8; 32]);
+    /// The winner waits no longer for the rest and gives the parts back; from then on the way is wide enough.
+    async fn gives_parts_back(&self, hash: [u8; 32]);
 
     /// How often an invoice was really paid, as the payee knows it.
     async fn times_paid(&self, hash: [u8; 32]) -> u32;
@@ -70,6 +85,8 @@ pub trait Side: Send + Sync + Sized + 'static {
     async fn payments_of(&self, hash: [u8; 32]) -> usize;
     /// How many of the node's invoices were settled.
     async fn settled(&self) -> usize;
+    /// How the node's invoice of that preimage stands.
+    async fn stands(&self, preimage: [u8; 32]) -> InvoiceState;
     async fn footprint(&self) -> Footprint;
 
     async fn mine(&self, blocks: u32);
@@ -85,9 +102,10 @@ pub trait Side: Send + Sync + Sized + 'static {
 
 /// Makes a test of each scenario for each lnd.
 macro_rules! on_every_lnd {
-    ($($scenario:ident),+ $(,)?) => {
+    ($($(#[$attribute:meta])* $scenario:ident),+ $(,)?) => {
         mod on_stand_in {
             $(
+                $(#[$attribute])*
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $scenario() {
                     super::$scenario::<bondflow::sandbox::lnd::StandIn>().await;

@@ -5,22 +5,27 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bondflow::engine::{Clock, SystemClock};
-use bondflow::sandbox::lnd::payment_hash;
+use bondflow::sandbox::lnd::{Fault, Gate, payment_hash};
 use tokio::task::JoinHandle;
 use tonic_lnd::invoicesrpc::AddHoldInvoiceRequest;
+use tonic_lnd::lnrpc::htlc_attempt::HtlcStatus;
 use tonic_lnd::lnrpc::invoice::InvoiceState;
 use tonic_lnd::lnrpc::payment::PaymentStatus;
-use tonic_lnd::lnrpc::{ListPaymentsRequest, Payment};
+use tonic_lnd::lnrpc::{ListPaymentsRequest, Payment, PaymentFailureReason};
 use tonic_lnd::routerrpc::TrackPaymentsRequest;
 
 use super::{Access, Fate, Footprint, Side};
 use crate::contract::bed::{Ask, Bed as _, Invoice, hash_of};
 use crate::contract::calls::{Lnd, PAUSE};
+use crate::contract::macaroons::documented;
 use crate::contract::real::RealBed;
 
 const DAY_SECS: u64 = 86_400;
+/// A payee waits two minutes for the rest of a payment in parts; with something to spare.
+const PARTS_WAIT: Duration = Duration::from_secs(240);
 
 /// The payments that lnd began: hash in hexadecimal, and index. Another send makes another index.
 type Begun = HashSet<(String, u64)>;
@@ -28,6 +33,9 @@ type Begun = HashSet<(String, u64)>;
 /// The nodes, to themselves for one scenario.
 pub struct RealSide {
     bed: RealBed,
+    /// The daemon's: lnd's certificate, and a macaroon with the least permissions.
+    access: Access,
+    gate: Gate,
     clock: Arc<dyn Clock>,
     /// What the winner can decide about.
     held: Mutex<HashMap<[u8; 32], Invoice>>,
@@ -57,6 +65,15 @@ async fn follow(node: Access, begun: Arc<Mutex<Begun>>) {
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The two files as an operator would give them to a daemon: the macaroon is what `docs/operations.md` has baked.
+async fn daemons_own(bed: &RealBed, folder: &Path) -> Access {
+    std::fs::create_dir_all(folder).unwrap();
+    let (certificate, macaroon) = (folder.join("tls.cert"), folder.join("bondflow.macaroon"));
+    std::fs::copy(bed.node().certificate, &certificate).unwrap();
+    std::fs::write(&macaroon, bed.bake(&documented()).await.to_bytes()).unwrap();
+    Access { address: bed.node().address, certificate, macaroon }
 }
 
 impl RealSide {
@@ -97,8 +114,10 @@ impl RealSide {
 impl Side for RealSide {
     type Winner = ();
 
-    async fn open(_: &Path, clock: Arc<dyn Clock>) -> Self {
+    async fn open(folder: &Path, clock: Arc<dyn Clock>) -> Self {
         let bed = RealBed::open().await;
+        let access = daemons_own(&bed, folder).await;
+        let gate = Gate::open(&folder.join("gate"), &access.address, &access.certificate).await.unwrap();
         let last = ListPaymentsRequest {
             include_incomplete: true,
             reversed: true,
@@ -109,13 +128,25 @@ impl Side for RealSide {
         let last_index = node.client().lightning().list_payments(last).await.unwrap().into_inner().last_index_offset;
         let begun = Arc::default();
         let following = tokio::spawn(follow(bed.node(), Arc::clone(&begun)));
-        Self { bed, clock, held: Mutex::default(), own: Mutex::default(), last_index, begun, following }
+        Self { bed, access, gate, clock, held: Mutex::default(), own: Mutex::default(), last_index, begun, following }
     }
 
     fn winner(&self) {}
 
     fn access(&self) -> Access {
-        self.bed.node()
+        self.access.clone()
+    }
+
+    fn faulty_access(&self) -> Access {
+        Access { address: self.gate.address(), certificate: self.gate.cert_path(), ..self.access() }
+    }
+
+    fn inject(&self, method: &str, fault: Fault, times: u32) {
+        self.gate.inject(method, fault, times);
+    }
+
+    fn clear_faults(&self) {
+        self.gate.clear_faults();
     }
 
     async fn identity(&self) -> String {
@@ -134,9 +165,11 @@ impl Side for RealSide {
     async fn invoice(&self, sats: u64, fate: Fate) -> String {
         // For a daemon whose clock was moved ahead too, it lasts for a day.
         let ahead = self.clock.now().secs().saturating_sub(SystemClock.now().secs());
-        let expiry = std::time::Duration::from_secs(DAY_SECS + u64::try_from(ahead).unwrap_or(0));
-        if fate == Fate::Unroutable {
-            return self.bed.invoice_of_a_stranger(sats, expiry).await;
+        let expiry = Duration::from_secs(DAY_SECS + u64::try_from(ahead).unwrap_or(0));
+        match fate {
+            Fate::Unroutable => return self.bed.invoice_of_a_stranger(sats, expiry).await,
+            Fate::InParts => self.bed.narrow_the_way(sats * 7 / 10).await,
+            Fate::Paid | Fate::Held | Fate::Rejected => {}
         }
         let hold = fate == Fate::Held;
         let invoice = self.bed.invoice(Ask { amount_sat: Some(sats), expiry, hold, ..Ask::default() }).await;
@@ -162,6 +195,28 @@ impl Side for RealSide {
 
     async fn shows_reason(&self, _: [u8; 32]) {}
 
+    async fn holds_parts(&self, hash: [u8; 32]) {
+        let no_way = |payment: &Payment| payment.failure_reason() == PaymentFailureReason::FailureReasonNoRoute;
+        let stuck = self.node().await.until_payment(&hash, no_way).await;
+        assert_eq!(stuck.status(), PaymentStatus::InFlight, "{stuck:?}");
+        let held = stuck.htlcs.iter().filter(|htlc| htlc.status() == HtlcStatus::InFlight).count();
+        assert!(held > 0, "{stuck:?}");
+    }
+
+    async fn gives_parts_back(&self, hash: [u8; 32]) {
+        let gone = async {
+            let mut payments = self.node().await.follow_payment(&hash).await.unwrap();
+            while let Some(payment) = payments.message().await.unwrap() {
+                if payment.status() == PaymentStatus::Failed {
+                    return;
+                }
+            }
+            panic!("the payment ends otherwise");
+        };
+        tokio::time::timeout(PARTS_WAIT, gone).await.expect("the payee does not wait for ever");
+        self.bed.widen_the_way().await;
+    }
+
     async fn times_paid(&self, hash: [u8; 32]) -> u32 {
         self.bed.times_paid(hash).await
     }
@@ -177,6 +232,10 @@ impl Side for RealSide {
 
     async fn settled(&self) -> usize {
         self.own_that_are(InvoiceState::Settled).await
+    }
+
+    async fn stands(&self, preimage: [u8; 32]) -> InvoiceState {
+        self.node().await.look_up(&hash_of(preimage)).await.unwrap().state()
     }
 
     async fn footprint(&self) -> Footprint {

@@ -1,10 +1,14 @@
 //! The stand-in.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use bondflow::engine::Clock;
-use bondflow::sandbox::lnd::{Behaviour, InvoiceSpec, Payee, Reason, StandIn, StandInOptions, payment_hash};
+use bondflow::sandbox::lnd::{
+    Behaviour, Fault, Hash32, InvoiceSpec, Payee, Reason, StandIn, StandInOptions, payment_hash,
+};
+use tonic_lnd::lnrpc::invoice::InvoiceState;
 use tonic_lnd::staterpc::WalletState;
 
 use super::{Access, Fate, Footprint, Side};
@@ -28,6 +32,18 @@ impl Side for StandIn {
         Access { address: self.address(), certificate: self.cert_path(), macaroon: self.macaroon_path() }
     }
 
+    fn faulty_access(&self) -> Access {
+        self.access()
+    }
+
+    fn inject(&self, method: &str, fault: Fault, times: u32) {
+        self.node.inject(method, fault, times);
+    }
+
+    fn clear_faults(&self) {
+        self.node.clear_faults();
+    }
+
     async fn identity(&self) -> String {
         self.node.identity()
     }
@@ -39,13 +55,14 @@ impl Side for StandIn {
     async fn invoice(&self, sats: u64, fate: Fate) -> String {
         let winner = self.winner();
         let bolt11 = winner.invoice(sats, InvoiceSpec { expiry: 86_400, ..InvoiceSpec::default() });
-        let behaviour = match fate {
+        let (behaviour, times) = match fate {
             Fate::Paid => return bolt11,
-            Fate::Held => Behaviour::HOLD,
-            Fate::Rejected => Behaviour::INCORRECT_DETAILS,
-            Fate::Unroutable => Behaviour::UNROUTABLE,
+            Fate::Held => (Behaviour::HOLD, ALWAYS),
+            Fate::Rejected => (Behaviour::INCORRECT_DETAILS, ALWAYS),
+            Fate::Unroutable => (Behaviour::UNROUTABLE, ALWAYS),
+            Fate::InParts => (Behaviour::HOLD, 1),
         };
-        winner.next_of(payment_hash(&bolt11), behaviour, ALWAYS);
+        winner.next_of(payment_hash(&bolt11), behaviour, times);
         bolt11
     }
 
@@ -65,6 +82,15 @@ impl Side for StandIn {
         self.node.show_reason(hash, Reason::IncorrectPaymentDetails);
     }
 
+    async fn holds_parts(&self, hash: [u8; 32]) {
+        self.is_held(hash).await;
+        self.node.show_reason(hash, Reason::NoRoute);
+    }
+
+    async fn gives_parts_back(&self, hash: [u8; 32]) {
+        assert!(self.node.give_parts_back(hash), "the winner holds parts of a payment");
+    }
+
     async fn times_paid(&self, hash: [u8; 32]) -> u32 {
         self.node.ledger().times_paid(hash)
     }
@@ -75,13 +101,19 @@ impl Side for StandIn {
 
     async fn payments_of(&self, hash: [u8; 32]) -> usize {
         let ledger = self.node.ledger();
-        let mut indices: Vec<_> = ledger.sends_of(hash).iter().map(|send| send.outcome.clone().unwrap()).collect();
+        let mut indices: Vec<_> = ledger.sends_of(hash).iter().filter_map(|send| send.outcome.clone().ok()).collect();
         indices.dedup();
         indices.len()
     }
 
     async fn settled(&self) -> usize {
-        self.node.ledger().settles.iter().filter(|call| call.refusal.is_none()).count()
+        let ledger = self.node.ledger();
+        let granted = ledger.settles.iter().filter(|call| call.refusal.is_none());
+        granted.map(|call| call.hash).collect::<BTreeSet<_>>().len()
+    }
+
+    async fn stands(&self, preimage: [u8; 32]) -> InvoiceState {
+        self.node.invoice_state(Hash32::of(&preimage)).unwrap()
     }
 
     async fn footprint(&self) -> Footprint {

@@ -1,0 +1,86 @@
+//! The daemon's process is killed after each commit of S1 and of S12, one commit more each time, until none is left.
+
+use std::time::Duration;
+
+use bondflow::engine::{RunId, Status};
+use mostro_core::message::Action;
+
+use super::kill::{again, done_once, real, ruled};
+use super::side::{Fate, Side, on_every_lnd};
+use super::world::World;
+
+on_every_lnd! {
+    #[ignore = "some twenty runs of a whole scenario: minutes"]
+    killed_after_each_commit_of_a_payout,
+    #[ignore = "some twenty runs of a whole scenario: minutes"]
+    killed_after_each_commit_of_a_held_payout,
+}
+
+async fn killed_after_each_commit_of_a_payout<L: Side>() {
+    killed_after_each_commit::<L>(Fate::Paid).await;
+}
+
+async fn killed_after_each_commit_of_a_held_payout<L: Side>() {
+    killed_after_each_commit::<L>(Fate::Held).await;
+}
+
+async fn killed_after_each_commit<L: Side>(fate: Fate) {
+    let mut commit = 1;
+    while is_killed_after::<L>(commit, fate).await {
+        commit += 1;
+    }
+    assert!(commit > 10, "a payout has more than {commit} commits");
+}
+
+/// The runs of a ruling that slashes one bond.
+fn runs<L: Side>(world: &World<L>) -> [RunId; 3] {
+    [
+        RunId::of("order_resolution", &world.trade.order.to_string()),
+        RunId::of("bond_release", &world.maker_bond()),
+        RunId::of("bond_payout", &world.taker_bond()),
+    ]
+}
+
+/// How many commits these runs have behind them, and how the payout stands.
+async fn commits<L: Side>(world: &World<L>) -> (i64, Option<Status>) {
+    let (mut count, mut payout) = (0_i64, None);
+    for id in runs(world) {
+        let run = world.store().run(&id).await.unwrap();
+        count += run.as_ref().map_or(0, |run| run.revision + 1);
+        payout = run.map(|run| run.status);
+    }
+    (count, payout)
+}
+
+/// Kills the process once there are so many commits; false if there never are.
+async fn is_killed_after<L: Side>(commit: i64, fate: Fate) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(200);
+    let (world, mut process) = real::<L>(300).await;
+    ruled(&world).await;
+    let (mut killed, mut hash, mut claimed) = (false, None, fate != Fate::Held);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (count, payout) = commits(&world).await;
+        if !killed && count >= commit {
+            process = again(&world, process).await;
+            killed = true;
+            continue;
+        }
+        if hash.is_none() && world.seller.count(&Action::AddBondInvoice) > 0 {
+            let (bolt11, of) = world.invoice_of(500, fate).await;
+            world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
+            hash = Some(of);
+        }
+        if let (false, Some(hash), Some(Status::InDoubt)) = (claimed, hash, payout) {
+            world.lnd.claims(hash).await;
+            claimed = true;
+        }
+        if payout == Some(Status::Completed) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "after commit {commit}: {payout:?}, {count} commits");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    done_once(&world, process, hash.unwrap(), 1).await;
+    killed
+}
