@@ -106,13 +106,14 @@ fn a_forbidden_arrow_is_seen() {
 /// committed.
 #[test]
 fn events_reach_the_relays_through_the_outbox_only() {
-    const SENDING: [&str; 8] = [
+    const SENDING: [&str; 9] = [
         "send_event",
         "send_event_to",
         "send_event_builder",
         "send_event_builder_to",
         "send_private_msg",
         "send_private_msg_to",
+        "send_msg",
         "send_msg_to",
         "batch_msg_to",
     ];

@@ -48,7 +48,8 @@ impl Stage {
         wallet.always(Behaviour::Pay { fee_sat: 1, after: plan.payment });
         let node = Keys::generate();
         let line = Line::shared(&[relay.url()], node.public_key(), clock).await?;
-        let solver = Client::on(&line, Keys::generate(), Keys::generate());
+        let keys = Keys::generate();
+        let solver = Client::on(&line, keys.clone(), keys);
         let winners = (0..plan.held + plan.bonds).map(|_| Winner::new(&line, &solver, &wallet));
         let winners = winners.collect::<anyhow::Result<Vec<_>>>()?;
         for bond in winners.iter().flat_map(|winner| &winner.trade.bonds) {

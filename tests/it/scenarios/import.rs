@@ -124,7 +124,8 @@ async fn a_payment_of_mostrods_that_is_in_flight_is_followed_to_its_end() {
     taken_over(&mut world).await;
     world.run_is("bond_payout", &bond, "pay", Status::InDoubt).await;
     let (another, _) = invoice(&world, 700);
-    assert_eq!(world.invoice_refusal(&world.seller, &another).await, "not_allowed_by_status");
+    let another = world.seller.bond_invoice(world.trade.order, &another);
+    assert_eq!(world.refusal(&world.seller, &another).await, "not_allowed_by_status");
     world.pass_days(20);
     world.restart().await;
     world.run_is("bond_payout", &bond, "pay", Status::InDoubt).await;
@@ -156,7 +157,8 @@ async fn a_failed_payout_is_asked_for_again() {
     world.pay_by_hand(&old, old_hash).await;
     taken_over(&mut world).await;
     world.passing(world.hears(&world.seller, Action::AddBondInvoice, 1)).await;
-    assert_eq!(world.invoice_refusal(&world.seller, &old).await, "invalid_invoice");
+    let again = world.seller.bond_invoice(world.trade.order, &old);
+    assert_eq!(world.refusal(&world.seller, &again).await, "invalid_invoice");
     let (bolt11, hash) = invoice(&world, 700);
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     assert_eq!(world.lnd.node.ledger().times_paid(old_hash), 0);
