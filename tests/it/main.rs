@@ -17,4 +17,3 @@ mod fuzz;
 mod graphs;
 mod mutants;
 mod scenarios;
-mod several;
