@@ -28,11 +28,6 @@ impl Lent {
         Self { url: CLUSTER.database(template).await.unwrap() }
     }
 
-    /// One on another cluster, with which it goes.
-    pub fn of(url: String) -> Self {
-        Self { url }
-    }
-
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -41,9 +36,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         // What is left goes with the cluster.
-        if self.url.starts_with(&CLUSTER.url("")) {
-            let _ = CLUSTER.forget(&self.url);
-        }
+        let _ = CLUSTER.forget(&self.url);
     }
 }
 

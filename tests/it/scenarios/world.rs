@@ -58,8 +58,6 @@ pub struct Setup {
     pub behind: Duration,
     /// Whether the database is one on a server.
     pub server: bool,
-    /// An empty database on a server of the test's own.
-    pub database: Option<String>,
 }
 
 impl Default for Setup {
@@ -79,7 +77,6 @@ impl Default for Setup {
             faulty_lnd: false,
             behind: Duration::ZERO,
             server: on_server(),
-            database: None,
         }
     }
 }
@@ -225,11 +222,7 @@ impl<L: Side> World<L> {
         let winner = lnd.winner();
         let world = Self {
             folder,
-            server: match (&setup.database, setup.server) {
-                (Some(url), _) => Some(Lent::of(url.clone())),
-                (None, true) => Some(Lent::new().await),
-                (None, false) => None,
-            },
+            server: if setup.server { Some(Lent::new().await) } else { None },
             clock,
             relay,
             lnd,
