@@ -18,4 +18,3 @@ mod graphs;
 mod mutants;
 mod scenarios;
 mod service;
-mod several;
