@@ -12,7 +12,7 @@ ROWS ?=
 STORES ?=
 N ?= 1000000
 
-.PHONY: help demo test fuzz load bench bench-failover contract differential chaos disk mutants check deny graphs needs
+.PHONY: help demo test fuzz load bench bench-payout bench-failover contract differential chaos disk mutants check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -56,6 +56,9 @@ fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; F
 
 load: needs ## Pays LOAD_BONDS bonds (1000) that are slashed at once, beside LOAD_HELD held ones, and fails above LOAD_LIMIT_SECONDS (5)
 	@$(CARGO) test --locked --release --test it -- --exact --ignored --nocapture scenarios::load::load
+
+bench-payout: needs ## Measures 1,000 slashed bonds at once through the sandbox, and lone ones on an idle daemon
+	@$(MAKE) --no-print-directory bench ROWS=payout
 
 contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenarios; with LND_BIN=DIR (lnd, btcd, btcctl) on real nodes too
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -o pipefail; \

@@ -73,7 +73,7 @@ pub async fn measure(ground: &Ground, report: &mut Report) -> anyhow::Result<()>
     let ratio = micros(&with) / micros(&without);
     report.add(
         "a step beside a million finished runs, to one in an empty file",
-        "sqlite",
+        store,
         ratio,
         "x",
         Target::AtMost(1.2),

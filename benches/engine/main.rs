@@ -9,6 +9,7 @@ mod flow;
 mod latency;
 mod load;
 mod machine;
+mod payout;
 mod raw;
 mod report;
 mod syncs;
@@ -22,7 +23,10 @@ use bed::{Ground, POSTGRES, SQLITE};
 use report::Report;
 
 /// The parts in the order in which they run: ratios need the raw store's figures.
-const PARTS: [&str; 6] = ["raw", "load", "latency", "waiting", "finished", "syncs"];
+const PARTS: [&str; 7] = ["raw", "load", "latency", "waiting", "finished", "syncs", PAYOUT];
+
+/// The part that measures the daemon and not the engine alone: only where it is asked for.
+const PAYOUT: &str = "payout";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -34,17 +38,23 @@ async fn main() -> anyhow::Result<()> {
         [] => {}
         _ => bail!("no arguments; ROWS={} chooses what is measured", PARTS.join(",")),
     }
-    let parts = chosen("ROWS", &PARTS)?;
+    let asked = std::env::var_os("ROWS").is_some_and(|rows| !rows.is_empty());
+    let mut parts = chosen("ROWS", &PARTS)?;
+    let daemon = parts.pop_if(|part| *part == PAYOUT).is_some() && asked;
     let mut report = Report::default();
-    for ground in Ground::all(&chosen("STORES", &[SQLITE, POSTGRES])?).await? {
+    if daemon {
+        payout::measure(&mut report).await?;
+    }
+    let grounds = if parts.is_empty() { vec![] } else { Ground::all(&chosen("STORES", &[SQLITE, POSTGRES])?).await? };
+    for ground in &grounds {
         for part in &parts {
             match *part {
-                "raw" => raw::measure(&ground, &mut report).await?,
-                "load" => load::measure(&ground, &mut report).await?,
-                "latency" => latency::measure(&ground, &mut report).await?,
-                "waiting" => waiting::measure(&ground, &mut report).await?,
-                "finished" => finished::measure(&ground, &mut report).await?,
-                _ => syncs::measure(&ground, &mut report).await?,
+                "raw" => raw::measure(ground, &mut report).await?,
+                "load" => load::measure(ground, &mut report).await?,
+                "latency" => latency::measure(ground, &mut report).await?,
+                "waiting" => waiting::measure(ground, &mut report).await?,
+                "finished" => finished::measure(ground, &mut report).await?,
+                _ => syncs::measure(ground, &mut report).await?,
             }
         }
     }

@@ -28,7 +28,7 @@ pub const DAEMON: &str = "--daemon";
 const TIMES: usize = 5;
 
 /// The daemon's side: it tells when it has taken its first signal, and its memory; at a line on
-/// its input it signals all runs and tells when they are done.
+/// its input it signals all runs that were not signalled yet and tells when they are done.
 pub async fn be_daemon(database: &Database, first: u64) -> anyhow::Result<()> {
     let bed = Bed::open(database).await?;
     let key = format!("{NAME}-{first}");
@@ -46,7 +46,7 @@ pub async fn be_daemon(database: &Database, first: u64) -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_millis(500)).await;
     tell(&resident_memory()?.to_string())?;
     while tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?.is_some() {
-        load::signal_all(&bed, NAME, 0..RUNS).await?;
+        load::signal_all(&bed, NAME, first + 1..RUNS).await?;
         tell("done")?;
     }
     bed.close().await

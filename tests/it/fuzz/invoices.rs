@@ -48,7 +48,7 @@ pub fn signed(dice: &mut Dice, usual_sats: u64) -> String {
             && dice.chance(30)
         {
             let bit = dice.place(256);
-            let _ = if bit % 2 == 0 {
+            let _ = if bit.is_multiple_of(2) {
                 features.set_required_feature_bit(bit)
             } else {
                 features.set_optional_feature_bit(bit)

@@ -256,9 +256,12 @@ fn private(file: &std::fs::File) {
     file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// The input that is being read, and since when.
+/// Since when an input is being read, its number, and what it is.
+type Reading = (Timestamp, u64, String);
+
+/// The input that is being read.
 #[derive(Clone)]
-struct Watched(Arc<(Mutex<(Timestamp, u64, String)>, AtomicU64)>);
+struct Watched(Arc<(Mutex<Reading>, AtomicU64)>);
 
 impl Watched {
     /// Ends the process when one input takes longer than `patience`: a hang can't be ended otherwise.

@@ -38,6 +38,7 @@ async fn s14_the_relay_is_away_for_an_hour() {
     world.relay.shut().await;
     world.lnd.restart().await.unwrap();
     world.passing(world.bond_is(&bond, "state", "pending-payout")).await;
+    world.passing(world.bond_is(&bond, "invoice_request_attempts", 1)).await;
     an_hour(&world).await;
     let row = world.bond(&bond).await;
     assert_eq!(row["invoice_request_attempts"], 1, "no second request while the first is on its way");

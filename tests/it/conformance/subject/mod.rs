@@ -7,7 +7,9 @@ use bondflow::payout::tables::TABLES;
 use bondflow::store::memory::{Dump, MemoryStore};
 use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use crate::cluster::Lent;
 pub use tables::{dump, dump_postgres};
@@ -86,6 +88,7 @@ impl StoreUnderTest for Sqlite {
 /// PostgreSQL, on a database of the test binary's own cluster.
 pub struct Postgres {
     store: PostgresStore,
+    reader: Mutex<PgConnection>,
     database: Lent,
 }
 
@@ -93,7 +96,8 @@ impl Postgres {
     async fn open(database: Lent) -> Self {
         // The tests' time is none of a machine's.
         let opened = PostgresStore::open(database.url(), TABLES, postgres::OpenMode::Daemon, Reckoning::Caller);
-        Self { store: opened.await.unwrap(), database }
+        let reader = Mutex::new(PgConnection::connect(database.url()).await.unwrap());
+        Self { store: opened.await.unwrap(), reader, database }
     }
 }
 
@@ -116,6 +120,6 @@ impl StoreUnderTest for Postgres {
     }
 
     async fn dump(&self) -> Dump {
-        tables::dump_postgres(self.database.url()).await
+        tables::dump_on(&mut *self.reader.lock().await).await
     }
 }

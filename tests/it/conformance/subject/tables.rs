@@ -36,6 +36,13 @@ async fn rows(reader: &mut SqliteConnection, table: &str) -> Vec<Row> {
 /// The same of a PostgreSQL database. What a table is sorted by there is its primary key.
 pub async fn dump_postgres(url: &str) -> Dump {
     let mut reader = PgConnection::connect(url).await.unwrap();
+    let dump = dump_on(&mut reader).await;
+    reader.close().await.unwrap();
+    dump
+}
+
+/// The same on a connection.
+pub async fn dump_on(reader: &mut PgConnection) -> Dump {
     let mut parts = vec![];
     for (table, _) in MemoryStore::new(TABLES).snapshot().dump() {
         let key = match table.as_str() {
@@ -48,7 +55,6 @@ pub async fn dump_postgres(url: &str) -> Dump {
         parts.push(format!("'{table}', (SELECT coalesce(json_agg(t ORDER BY {key}), '[]') FROM \"{table}\" AS t)"));
     }
     let query = format!("SELECT json_build_object({})::text", parts.join(", "));
-    let dump: String = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut reader).await.unwrap();
-    reader.close().await.unwrap();
+    let dump: String = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(reader).await.unwrap();
     serde_json::from_str(&dump).unwrap()
 }
