@@ -38,9 +38,9 @@ demo: needs ## Shows one slashed bond from the ruling to the payment, with a kil
 	@$(CARGO) build --locked --bins
 	@$(CARGO) run --locked --quiet --bin bondflowd -- demo $(if $(KEEP),--keep)
 
-test: needs ## Runs all tests, and the scenarios once more on PostgreSQL
+test: needs ## Runs all tests, and the scenarios that are not about a file once more on PostgreSQL
 	@$(CARGO) test --locked
-	@STORE=postgres $(CARGO) test --locked --test it -- scenarios:: --skip scenarios::daemon
+	@STORE=postgres $(CARGO) test --locked --test it -- scenarios:: --skip scenarios::daemon --skip scenarios::disk --skip scenarios::restored --skip a_copy_made_under_load
 
 bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on with the other one, over 20 kills and 20 stalls
 	@$(CARGO) test --locked --test it -- --ignored --exact failover::bench --nocapture

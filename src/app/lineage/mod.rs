@@ -7,7 +7,7 @@
 //!
 //! | | notices | can't see |
 //! |---|---|---|
-//! | [`witness`], a file beside it | an older copy put in its place; a copy elsewhere | a whole folder or machine that was put back |
+//! | `witness`, a file beside it | an older copy put in its place; a copy elsewhere | a whole folder or machine that was put back |
 //! | the newest health event at the relays | anything older than the last minute | relays that are away; the last minute |
 //! | lnd's payments | a payment, of a sum that is owed, made after the last commit | what was not paid yet: nothing is lost by that |
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `open` | which server will do, and the schema |
 //! | `writer` | a transaction of the one task that writes, and what became of a COMMIT without an answer |
-//! | `batch`, `sql` | the statements of a batch, see [`super::group`] |
+//! | `batch`, `sql` | the statements of a batch, see `store::group` |
 //! | `herald` | news between daemons |
 //! | `clock` | the database's clock, by which all daemons live |
 //! | `failure`, `patience` | what an error means, and how long a server is waited for |

@@ -220,7 +220,7 @@ async fn a_spent_invoice_is_tried_again_when_an_operator_says_so() {
 /// The program itself, beside a daemon at work.
 async fn ctl(world: &World, args: &[&str]) -> (Option<i32>, String, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_workflowctl"));
-    program.args(["--database", &format!("sqlite://{}", world.database().display())]).args(args);
+    program.args(["--database", &world.database_url()]).args(args);
     program.env("USER", "alice").env_remove("SUDO_USER").stdin(Stdio::null()).stdout(Stdio::piped());
     let ended = tokio::task::spawn_blocking(move || program.stderr(Stdio::piped()).output().unwrap()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
