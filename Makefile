@@ -11,6 +11,8 @@ DAEMONS ?=
 ROWS ?=
 STORES ?=
 N ?= 1000000
+# Scenarios of a database that is a file.
+OF_FILES := daemon disk restored commands::a_copy commands::the_program
 
 .PHONY: help demo test fuzz load bench bench-payout bench-failover contract differential chaos disk mutants check deny graphs needs
 
@@ -40,7 +42,7 @@ demo: needs ## Shows one slashed bond from the ruling to the payment, with a kil
 
 test: needs ## Runs all tests, and the scenarios that are not about a file once more on PostgreSQL
 	@$(CARGO) test --locked
-	@STORE=postgres $(CARGO) test --locked --test it -- scenarios:: --skip scenarios::daemon --skip scenarios::disk --skip scenarios::restored --skip a_copy_made_under_load
+	@STORE=postgres $(CARGO) test --locked --test it -- scenarios:: $(addprefix --skip scenarios::,$(OF_FILES))
 
 bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on with the other one, over 20 kills and 20 stalls
 	@$(CARGO) test --locked --test it -- --ignored --exact failover::bench --nocapture
