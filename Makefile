@@ -10,11 +10,12 @@ STORE ?=
 DAEMONS ?=
 ROWS ?=
 STORES ?=
+SEEDS ?= 100000
 N ?= 1000000
 # Scenarios of a database that is a file.
 OF_FILES := daemon disk restored commands::a_copy commands::the_program
 
-.PHONY: help demo test fuzz load bench bench-payout bench-failover contract differential chaos disk mutants check deny graphs needs
+.PHONY: help demo test fuzz load bench bench-payout bench-failover contract differential simulate crash-matrix chaos disk mutants check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -46,6 +47,12 @@ test: needs ## Runs all tests, and the scenarios that are not about a file once 
 
 bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on with the other one, over 20 kills and 20 stalls
 	@$(CARGO) test --locked --test it -- --ignored --exact failover::bench --nocapture
+
+simulate: needs ## Lives random worlds through and checks what always holds; no clean run of it is known yet (SEEDS=100000; SEED=n: one of them, told in full)
+	@SEEDS="$(SEEDS)" SEED="$(SEED)" $(CARGO) test --release --locked --quiet --test it -- --ignored --exact --nocapture simulation::on_demand
+
+crash-matrix: needs ## Kills the daemon at each commit and effect of each scenario, and twice in 500 ways in each
+	@$(CARGO) test --release --locked --quiet --test it -- --include-ignored --nocapture crash_matrix::
 
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(CARGO) test --locked --test it -- differential

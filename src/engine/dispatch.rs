@@ -125,9 +125,14 @@ impl Engine {
                     None => std::future::pending().await,
                 }
             };
+            // In a fixed order, so that what happens follows from what is there and not from chance.
             tokio::select! {
-                () = timer => {}
-                () = changed(&mut changes, Change::Runs), if !full => {}
+                biased;
+                () = stopped(&mut stop) => break Ok(()),
+                ran_out = keeper.join_next() => {
+                    let defect = || StoreError("the leases can't be kept".into());
+                    break Err(ran_out.and_then(Result::ok).unwrap_or_else(defect));
+                }
                 Some(driven) = runs.join_next() => {
                     // All that have ended by now make room for as many in one claim.
                     let ended = std::iter::once(driven).chain(std::iter::from_fn(|| runs.try_join_next()));
@@ -135,11 +140,8 @@ impl Engine {
                         break Err(error);
                     }
                 }
-                () = stopped(&mut stop) => break Ok(()),
-                ran_out = keeper.join_next() => {
-                    let defect = || StoreError("the leases can't be kept".into());
-                    break Err(ran_out.and_then(Result::ok).unwrap_or_else(defect));
-                }
+                () = changed(&mut changes, Change::Runs), if !full => {}
+                () = timer => {}
             }
         };
         ending.send_replace(true);

@@ -117,8 +117,9 @@ impl Courier {
                 Ok(false) => {
                     let again = part.ask_at().unwrap_or_default();
                     tokio::select! {
-                        () = self.clock.sleep_until(again) => continue,
+                        biased;
                         () = stopped(&mut stop) => break Ok(()),
+                        () = self.clock.sleep_until(again) => continue,
                     }
                 }
                 Err(error) => break Err(error),
@@ -155,16 +156,17 @@ impl Courier {
                 }
             };
             tokio::select! {
-                () = timer => {}
-                () = changed(&mut changes, Change::Outbox), if !crowded => {}
+                biased;
+                () = stopped(&mut stop) => break Ok(()),
+                () = self.hurry.notified() => hurried = true,
                 Some(done) = offers.join_next() => {
                     let more = std::iter::from_fn(|| offers.try_join_next());
                     for lane in std::iter::once(done).chain(more).flatten() {
                         busy.remove(&lane);
                     }
                 }
-                () = self.hurry.notified() => hurried = true,
-                () = stopped(&mut stop) => break Ok(()),
+                () = changed(&mut changes, Change::Outbox), if !crowded => {}
+                () = timer => {}
             }
         };
         while offers.join_next().await.is_some() {}
@@ -211,8 +213,9 @@ impl Courier {
         }
         if !noted.join_all().await.into_iter().all(|stored| stored) {
             tokio::select! {
-                () = self.clock.sleep_until(self.clock.now().after(AGAIN.delay(1, ""))) => {}
+                biased;
                 () = stopped(stop) => {}
+                () = self.clock.sleep_until(self.clock.now().after(AGAIN.delay(1, ""))) => {}
             }
         }
     }

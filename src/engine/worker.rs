@@ -83,8 +83,9 @@ impl Engine {
                         warn!(run = %run.id, step = run.step, "not committed, trying again: {error}");
                         let again = self.parts.clock.now().after(AGAIN.delay(failures, &run.id.0));
                         tokio::select! {
-                            () = self.parts.clock.sleep_until(again) => {}
+                            biased;
                             () = stopped(&mut ending) => return Ok(()),
+                            () = self.parts.clock.sleep_until(again) => {}
                         }
                     }
                     match self.parts.store.run(&run.id).await? {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::Status;
 use crate::engine::store::{OutboxEntry, OutboxState};
 use crate::payout::bond_payout::BondView;
 use crate::payout::order_resolution::Escrow;
@@ -58,7 +59,9 @@ pub fn outside(records: &Records, outside: &Outside) -> Vec<Violation> {
                 format!("it counts as paid by {}, and lnd has paid no such thing", proof.hash)
             });
         }
-        let unpaid_end = run.status.is_final() && debt.paid.is_none();
+        // A person who insists ends a run whatever becomes of its payment.
+        let ended = run.status.is_final() && run.status != Status::Canceled;
+        let unpaid_end = ended && debt.paid.is_none();
         found.unless(paid.is_empty() || !unpaid_end, Invariant::Evidence, &row, || {
             format!("it has ended as {}, and lnd has paid {sats} sats for it", run.step)
         });

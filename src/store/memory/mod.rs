@@ -4,17 +4,20 @@
 //!
 //! Data outlives a [`MemoryStore`] as a file outlives a daemon: [`MemoryStore::reopen`] gives
 //! what the next daemon finds, [`MemoryStore::on_call`] lets a test make calls fail or the daemon
-//! die at any of them, [`MemoryStore::restore`] puts an old backup in place.
+//! die at any of them, [`MemoryStore::paced_by`] lets calls take their time, and
+//! [`MemoryStore::restore`] puts an old backup in place.
 
 mod dump;
 mod fault;
+mod map;
 mod reads;
 mod rows;
 mod tables;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
@@ -41,10 +44,14 @@ struct Data {
     changes: broadcast::Sender<Change>,
 }
 
+/// What each call waits for before it begins.
+type Pace = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// One daemon's view of a database in memory. See the module.
 pub struct MemoryStore {
     data: Arc<Data>,
     hook: Mutex<Option<Hook>>,
+    pace: OnceLock<Pace>,
     crashed: watch::Sender<bool>,
 }
 
@@ -76,7 +83,7 @@ impl MemoryStore {
     }
 
     fn on(data: Arc<Data>) -> Self {
-        Self { data, hook: Mutex::new(None), crashed: watch::Sender::new(false) }
+        Self { data, hook: Mutex::new(None), pace: OnceLock::new(), crashed: watch::Sender::new(false) }
     }
 
     /// The same data as the next daemon finds it, without faults. This store stays as it is: a
@@ -102,6 +109,19 @@ impl MemoryStore {
         *locked(&self.hook) = Some(Box::new(hook));
     }
 
+    /// From now on, and for good, each call waits for what `pace` gives before anything else of it
+    /// happens: a slow database, or a daemon that is frozen.
+    pub fn paced_by(&self, pace: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        // Who sets a second pace keeps the first.
+        let _ = self.pace.set(Box::new(pace));
+    }
+
+    async fn at_its_pace(&self) {
+        if let Some(pace) = self.pace.get() {
+            pace().await;
+        }
+    }
+
     /// Kills the daemon: each later call of this store fails and changes nothing.
     pub fn crash(&self) {
         self.crashed.send_replace(true);
@@ -121,11 +141,12 @@ impl MemoryStore {
         locked(&self.hook).as_mut().and_then(|hook| hook(call))
     }
 
-    fn write<T, E: From<Failure>>(
+    async fn write<T, E: From<Failure>>(
         &self,
         call: Call<'_>,
         change: impl FnOnce(&mut Tables) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.at_its_pace().await;
         let Some(fault) = self.fault(call) else { return self.apply(change) };
         let applied = match fault {
             Fault::Unavailable => false,
@@ -158,7 +179,8 @@ impl MemoryStore {
         Ok(answer)
     }
 
-    fn read<T>(&self, answer: impl FnOnce(&Tables) -> T) -> Result<T, StoreError> {
+    async fn read<T>(&self, answer: impl FnOnce(&Tables) -> T) -> Result<T, StoreError> {
+        self.at_its_pace().await;
         match self.fault(Call::Read) {
             None => Ok(answer(&locked(&self.data.tables))),
             Some(Fault::Crash { .. }) => {
@@ -178,11 +200,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[async_trait]
 impl Store for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.write(Call::Commit(&commit), |tables| tables.commit(&commit))
+        self.write(Call::Commit(&commit), |tables| tables.commit(&commit)).await
     }
 
     async fn claim(&self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Run>, StoreError> {
-        self.write(Call::Claim, |tables| Ok(tables.claim(owner, now, until, limit)))
+        self.write(Call::Claim, |tables| Ok(tables.claim(owner, now, until, limit))).await
     }
 
     async fn renew(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
@@ -190,10 +212,11 @@ impl Store for MemoryStore {
             tables.renew(owner, now, until);
             Ok(())
         })
+        .await
     }
 
     async fn release_others(&self, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
-        self.write(Call::ReleaseOthers, |tables| Ok(tables.release_others(owner, now)))
+        self.write(Call::ReleaseOthers, |tables| Ok(tables.release_others(owner, now))).await
     }
 
     fn alone(&self) -> bool {
@@ -202,11 +225,11 @@ impl Store for MemoryStore {
 
     async fn hold(&self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
         let alone = self.alone();
-        self.write(Call::Hold, |tables| Ok(alone || tables.hold(part, owner, now, until)))
+        self.write(Call::Hold, |tables| Ok(alone || tables.hold(part, owner, now, until))).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(Tables::next_due)
+        self.read(Tables::next_due).await
     }
 
     async fn wake(&self, run: i64, at: Timestamp) -> Result<(), StoreError> {
@@ -214,66 +237,67 @@ impl Store for MemoryStore {
             tables.wake(run, at);
             Ok(())
         })
+        .await
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>, StoreError> {
-        self.read(|tables| tables.run(id).cloned())
+        self.read(|tables| tables.run(id).cloned()).await
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        self.read(|tables| tables.runs(filter))
+        self.read(|tables| tables.runs(filter)).await
     }
 
     async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
-        self.read(|tables| tables.tally(open))
+        self.read(|tables| tables.tally(open)).await
     }
 
     async fn pins(&self) -> Result<Vec<(Pin, u64)>, StoreError> {
-        self.read(Tables::pins)
+        self.read(Tables::pins).await
     }
 
     async fn mailbox(&self, run: i64) -> Result<Vec<Signal>, StoreError> {
-        self.read(|tables| tables.mailbox(run))
+        self.read(|tables| tables.mailbox(run)).await
     }
 
     async fn history(&self, run: i64) -> Result<Vec<HistoryEntry>, StoreError> {
-        self.read(|tables| tables.history(run))
+        self.read(|tables| tables.history(run)).await
     }
 
     async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, StoreError> {
-        self.read(|tables| tables.row(table, key))?
+        self.read(|tables| tables.row(table, key)).await?
     }
 
     async fn rows(&self, table: &'static str, column: &'static str, value: &Value) -> Result<Vec<Row>, StoreError> {
-        self.read(|tables| tables.rows(table, column, value))?
+        self.read(|tables| tables.rows(table, column, value)).await?
     }
 
     async fn page(&self, table: &'static str, page: &Page) -> Result<Vec<Row>, StoreError> {
-        self.read(|tables| tables.page(table, page))?
+        self.read(|tables| tables.page(table, page)).await?
     }
 
     async fn sum(&self, table: &'static str, column: &'static str, matching: &Row) -> Result<i64, StoreError> {
-        self.read(|tables| tables.sum(table, column, matching))?
+        self.read(|tables| tables.sum(table, column, matching)).await?
     }
 
     async fn newest(&self, table: &'static str, column: &'static str) -> Result<Option<Row>, StoreError> {
-        self.read(|tables| tables.newest(table, column))?
+        self.read(|tables| tables.newest(table, column)).await?
     }
 
     async fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
-        self.read(|tables| tables.check(guard).is_ok())
+        self.read(|tables| tables.check(guard).is_ok()).await
     }
 
     async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {
-        self.read(|tables| tables.seen(inbox))
+        self.read(|tables| tables.seen(inbox)).await
     }
 
     async fn outbox_due(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
-        self.read(|tables| tables.outbox_due(now, limit))
+        self.read(|tables| tables.outbox_due(now, limit)).await
     }
 
     async fn outbox_next(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(Tables::outbox_next)
+        self.read(Tables::outbox_next).await
     }
 
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
@@ -281,22 +305,23 @@ impl Store for MemoryStore {
             tables.delivered(&deliveries);
             Ok(())
         })
+        .await
     }
 
     async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {
-        self.read(|tables| tables.outbox.values().rfind(|entry| entry.message.topic == topic).cloned())
+        self.read(|tables| tables.outbox.values().rfind(|entry| entry.message.topic == topic).cloned()).await
     }
 
     async fn outbox(&self, id: &str) -> Result<Option<OutboxEntry>, StoreError> {
-        self.read(|tables| tables.message(id).cloned())
+        self.read(|tables| tables.message(id).cloned()).await
     }
 
     async fn standing(&self) -> Result<Standing, StoreError> {
-        self.read(|tables| tables.standing.clone())
+        self.read(|tables| tables.standing.clone()).await
     }
 
     async fn reached(&self, timeline: &str) -> Result<Option<i64>, StoreError> {
-        self.read(|tables| (tables.standing.timeline == timeline).then_some(tables.standing.count))
+        self.read(|tables| (tables.standing.timeline == timeline).then_some(tables.standing.count)).await
     }
 
     async fn begin_timeline(&self) -> Result<(), StoreError> {
@@ -305,10 +330,11 @@ impl Store for MemoryStore {
             tables.standing.count += 1;
             Ok(())
         })
+        .await
     }
 
     async fn last_commit(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(Tables::last_commit)
+        self.read(Tables::last_commit).await
     }
 
     fn announce(&self) {

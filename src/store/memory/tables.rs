@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::map::Map;
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Lease, NewRun, NewSignal, Nudge, OutboxEntry, OutboxMessage,
     OutboxState, Row, Standing, StepCommit, Table,
@@ -18,18 +19,18 @@ pub(super) struct StoredSignal {
 }
 
 /// One of the workflow's own tables with its rows by key.
-pub(super) type OwnTable = (Table, BTreeMap<String, Row>);
+pub(super) type OwnTable = (Table, Map<String, Row>);
 
 /// All tables, by primary key.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tables {
-    pub(super) runs: BTreeMap<i64, Run>,
-    pub(super) history: BTreeMap<(i64, i64), HistoryEntry>,
-    pub(super) signals: BTreeMap<(i64, i64), StoredSignal>,
-    pub(super) outbox: BTreeMap<i64, OutboxEntry>,
-    pub(super) inbox: BTreeMap<String, Timestamp>,
+    pub(super) runs: Map<i64, Run>,
+    pub(super) history: Map<(i64, i64), HistoryEntry>,
+    pub(super) signals: Map<(i64, i64), StoredSignal>,
+    pub(super) outbox: Map<i64, OutboxEntry>,
+    pub(super) inbox: Map<String, Timestamp>,
     /// Who plays which part, and until when.
-    pub(super) owners: BTreeMap<String, (String, Timestamp)>,
+    pub(super) owners: Map<String, (String, Timestamp)>,
     pub(super) own: BTreeMap<&'static str, OwnTable>,
     pub(super) standing: Standing,
 }
@@ -42,13 +43,13 @@ fn next<T>(table: &BTreeMap<i64, T>) -> i64 {
 impl Tables {
     pub(super) fn new(own: &'static [Table]) -> Self {
         Self {
-            runs: BTreeMap::new(),
-            history: BTreeMap::new(),
-            signals: BTreeMap::new(),
-            outbox: BTreeMap::new(),
-            inbox: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            own: own.iter().map(|table| (table.name, (*table, BTreeMap::new()))).collect(),
+            runs: Map::default(),
+            history: Map::default(),
+            signals: Map::default(),
+            outbox: Map::default(),
+            inbox: Map::default(),
+            owners: Map::default(),
+            own: own.iter().map(|table| (table.name, (*table, Map::default()))).collect(),
             standing: Standing { timeline: "first".into(), count: 0 },
         }
     }
@@ -56,13 +57,13 @@ impl Tables {
     /// A table of the workflow's own and its rows.
     pub(super) fn own_table(&self, name: &str) -> Result<(Table, &BTreeMap<String, Row>), CommitError> {
         let (table, rows) = self.own.get(name).ok_or_else(|| no_table(name))?;
-        Ok((*table, rows))
+        Ok((*table, &**rows))
     }
 
     /// The same, to be written.
     pub(super) fn own_table_mut(&mut self, name: &str) -> Result<(Table, &mut BTreeMap<String, Row>), CommitError> {
         let (table, rows) = self.own.get_mut(name).ok_or_else(|| no_table(name))?;
-        Ok((*table, rows))
+        Ok((*table, &mut **rows))
     }
 
     /// What there is to tell when these tables become `changed`. A lease's end is no news: whoever

@@ -115,7 +115,7 @@ pub async fn the_runbooks_macaroon_suffices(bed: &dyn Bed) {
     assert_eq!(node.settle(claimed.preimage).await, HoldAnswer::Settled);
     assert_eq!(node.cancel(released.hash).await, HoldAnswer::Canceled);
     assert_eq!(node.track(invoice.hash).await, Observation::NotFound);
-    node.send(&send(bed, &invoice)).await;
+    node.send(&send(bed.now(), &invoice)).await;
     within("the end of the payment", node.watch(invoice.hash, false)).await;
     let Observation::Payment { status: Succeeded { .. }, .. } = node.track(invoice.hash).await else { panic!("paid") };
 }

@@ -10,7 +10,7 @@ pub mod door;
 mod invoices;
 pub mod macaroons;
 mod payments;
-mod port;
+pub mod port;
 pub mod real;
 mod refusals;
 mod restart;
