@@ -130,6 +130,8 @@ pub(super) async fn accept(
     accepted: mpsc::Sender<io::Result<Wire>>,
 ) {
     while let Ok((tcp, _)) = listener.accept().await {
+        // As Go's sockets are: two answers at once must not wait for each other's acknowledgment.
+        let _ = tcp.set_nodelay(true);
         let (tls, server, accepted) = (tls.clone(), server.clone(), accepted.clone());
         tokio::spawn(async move {
             if let Ok(stream) = tls.accept(tcp).await {
