@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::config::DatabaseUrl;
 use crate::engine::{Clock, Store, StoreError};
 use crate::payout::tables::TABLES;
+use crate::store::CommitMeters;
 use crate::store::postgres::{self, PostgresStore, Reckoning};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::wake::socket_beside;
@@ -21,6 +22,8 @@ pub(super) struct Database {
     pub(super) store: Arc<dyn Store>,
     /// By which its daemons live.
     pub(super) clock: Arc<dyn Clock>,
+    /// What it measures of its transactions.
+    pub(super) meters: CommitMeters,
     /// Where tools wake the daemon, if they don't do it through the database.
     pub(super) socket: Option<PathBuf>,
     /// Where what was seen committed is kept, if that is not in the settings.
@@ -39,11 +42,18 @@ impl Database {
                 Reckoning::Caller => clock,
             };
             // A server's disk is the server's business: it says no, and comes back.
-            return Ok(Self { store: Arc::new(store), clock, socket: None, witness: None, fails: Box::pin(pending()) });
+            return Ok(Self {
+                meters: store.meters(),
+                store: Arc::new(store),
+                clock,
+                socket: None,
+                witness: None,
+                fails: Box::pin(pending()),
+            });
         };
         let store = SqliteStore::open(&file, TABLES, sqlite::OpenMode::Daemon).await?;
         let fails = Box::pin(store.disk_fails());
         let (socket, witness) = (Some(socket_beside(&file)), Some(Witness::beside(&file)));
-        Ok(Self { store: Arc::new(store), clock, socket, witness, fails })
+        Ok(Self { meters: store.meters(), store: Arc::new(store), clock, socket, witness, fails })
     }
 }

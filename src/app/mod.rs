@@ -4,6 +4,7 @@ mod chain;
 mod database;
 mod facts;
 mod health;
+mod http;
 mod in_force;
 mod inbound;
 mod info;
@@ -16,6 +17,7 @@ pub use terms::KnownNode;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +45,7 @@ use crate::store::sqlite::OpenError;
 use crate::store::wake::WakeListener;
 
 use database::Database;
+use http::Panel;
 use in_force::InForce;
 use inbound::{Attended, Listener};
 use lineage::{Lineage, Reconciler};
@@ -75,6 +78,16 @@ pub enum AppError {
         database: String,
         /// The key of the settings, hex.
         settings: String,
+    },
+    /// Nobody can listen there.
+    #[error(
+        "`http.listen`: can't listen on {address}: {reason}; free it, choose another, or set `http.enabled = false`"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        reason: std::io::Error,
     },
     /// The installation was moved to another database.
     #[error("this installation was moved to {0}: set `database.url` to that database")]
@@ -112,6 +125,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     lineage: Arc<Lineage>,
     wake: Option<WakeListener>,
+    http_address: Option<SocketAddr>,
     parts: JoinSet<Result<(), AppError>>,
 }
 
@@ -140,8 +154,9 @@ impl Daemon {
             .map_err(|_| AppError::Setting("`nostr.nsec_privkey` is no private key".to_owned()))?;
         let Settings { lightning, nostr, .. } = settings.clone();
         startup::check_files(&lightning.lnd_cert_file, &lightning.lnd_macaroon_file).await?;
+        let door = http::open(&settings.http).await?;
         let database = Database::open(&settings.database.url, clock, reckoning).await?;
-        let Database { store, clock, socket, witness, fails } = database;
+        let Database { store, clock, meters, socket, witness, fails } = database;
         let witness = settings.database.witness.clone().or(witness);
         let node_key = keys.public_key().to_hex();
         let found = lineage::look(store.as_ref(), witness.as_deref()).await?;
@@ -151,6 +166,15 @@ impl Daemon {
         let alarms = Alarms::default();
         let lnd = lnd::Node::new(&lightning.lnd_grpc_host, lightning.lnd_cert_file, lightning.lnd_macaroon_file)
             .map_err(|error| AppError::Setting(format!("`lightning.lnd_grpc_host`: {error}")))?;
+        let panel = Arc::new(Panel::new(Arc::clone(&store), Arc::clone(&clock), Arc::new(lnd.clone()), alarms.clone()));
+        panel.shows(|registry| meters.register(registry));
+        let stop = watch::Sender::new(false);
+        let http_address = door.as_ref().map(|(_, address)| *address);
+        let mut parts = JoinSet::new();
+        if let Some((listener, address)) = door {
+            info!("metrics and health are at http://{address}");
+            parts.spawn(http::serve(listener, Arc::clone(&panel), stop.subscribe()));
+        }
         let remembered = facts::known_node(store.as_ref()).await?;
         let met = remembered.is_none();
         let known = match remembered {
@@ -185,6 +209,7 @@ impl Daemon {
             Patience::default(),
         )?;
         let relays = Arc::new(relays);
+        panel.sees(Arc::clone(&relays));
         let attended = Attended::new(Arc::clone(&relays), Arc::clone(&clock));
         let world = World {
             store: Arc::clone(&store),
@@ -206,6 +231,7 @@ impl Daemon {
             owner: owner.clone(),
             options: Options { lease, workers: settings.engine.workers },
         });
+        panel.shows(|registry| engine.meters().register(registry));
 
         let mut daemon = Self {
             store: Arc::clone(&store),
@@ -213,10 +239,11 @@ impl Daemon {
             alarms,
             in_force: Arc::clone(&in_force),
             announce: Arc::new(Notify::new()),
-            stop: watch::Sender::new(false),
+            stop,
             lineage: Arc::clone(&lineage),
             wake: None,
-            parts: JoinSet::new(),
+            http_address,
+            parts,
         };
         let reconciler = Reconciler { lineage: Arc::clone(&lineage), world: world.clone() };
         let hurry = Arc::new(Notify::new());
@@ -302,6 +329,11 @@ impl Daemon {
     /// The alarms that were raised since the start.
     pub const fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// Where it serves `/metrics` and the health checks, if it does.
+    pub const fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
     }
 
     /// The database.

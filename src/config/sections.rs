@@ -249,7 +249,7 @@ impl Default for EngineSettings {
     }
 }
 
-/// `[http]`: `/metrics`, `/healthz`, `/readyz` and the web page.
+/// `[http]`: `/metrics`, `/healthz` and `/readyz`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {

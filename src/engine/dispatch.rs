@@ -12,6 +12,7 @@ use tracing::info;
 use super::alarm::Alarms;
 use super::clock::{Clock, Timestamp};
 use super::lease::Leases;
+use super::meters::Meters;
 use super::outbox::{Sealed, Sealer};
 use super::registry::Registry;
 use super::run::{Run, Signal, Status};
@@ -60,12 +61,18 @@ pub struct Engine {
     pub(super) parts: Arc<Parts>,
     leases: Arc<Leases>,
     pub(super) watches: Watches,
+    pub(super) meters: Meters,
 }
 
 impl Engine {
     /// An engine of these parts; it does nothing before [`Engine::run`].
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), leases: Arc::default(), watches: Watches::default() }
+        Self { parts: Arc::new(parts), leases: Arc::default(), watches: Watches::default(), meters: Meters::default() }
+    }
+
+    /// What it counts of its own work.
+    pub const fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Works until `stop` turns true or its sender is gone, then brings the runs under way to

@@ -481,6 +481,9 @@ pub trait Store: Send + Sync + 'static {
     /// When the next pending message is due.
     async fn outbox_next(&self) -> Result<Option<Timestamp>, StoreError>;
 
+    /// How many messages are pending, and when the first of them was stored.
+    async fn outbox_depth(&self) -> Result<(u64, Option<Timestamp>), StoreError>;
+
     /// Writes down what came of offering messages.
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError>;
 

@@ -144,6 +144,7 @@ impl Engine {
         let call = Call { run, signals: &signals, first, now, lease_until };
         let performed = perform(self.parts.clock.as_ref(), definition, step, call).await;
         let decided_at = self.parts.clock.now();
+        self.meters.step_took(run, now.until(decided_at));
         let commit = self.commit_of(bound, run, &mail, performed, decided_at).await;
         self.apply(run, commit).await
     }
@@ -210,6 +211,7 @@ impl Engine {
         let Some(part) = commit.step.clone() else { return Ok(Next::Lost) };
         let at = commit.at;
         let committed = self.parts.store.commit(commit).await?;
+        self.meters.moved(run, &part);
         info!(
             run = %run.id,
             workflow = run.pin.workflow,

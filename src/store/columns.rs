@@ -136,6 +136,11 @@ pub(super) fn outbox(row: &impl Columns) -> Result<OutboxEntry, Error> {
     })
 }
 
+/// Of how many messages, when the first was stored.
+pub(super) fn depth(row: &impl Columns) -> Result<(u64, Option<Timestamp>), Error> {
+    Ok((u64::try_from(row.number(0)?).unwrap_or(0), row.number_if_any(1)?.map(Timestamp)))
+}
+
 /// Of workflow, version, hash, how many runs.
 pub(super) fn pin(row: &impl Columns) -> Result<(Pin, u64), Error> {
     let pin = Pin { workflow: row.text(0)?, version: row.small(1)?, hash: row.text(2)? };

@@ -13,6 +13,8 @@ mod rows;
 pub mod sqlite;
 pub mod wake;
 
+pub use group::CommitMeters;
+
 use crate::engine::Pin;
 
 /// What is known of a database before it is opened.

@@ -18,6 +18,7 @@ mod fuzz;
 mod graphs;
 mod mutants;
 mod ports;
+mod prometheus;
 mod scenarios;
 mod service;
 mod simulation;

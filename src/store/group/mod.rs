@@ -6,6 +6,7 @@
 //! | `queue` | the one task that writes, who asks it, and who is answered what |
 //! | `admission` | which commits may be written together |
 //! | `checks` | what must be true for a commit |
+//! | `meters` | how large the transactions are, and how long they take |
 //! | `records` | what is written, as the statements read it |
 //! | `upkeep` | writes that are no commits |
 //!
@@ -13,6 +14,7 @@
 
 mod admission;
 mod checks;
+mod meters;
 mod queue;
 mod records;
 mod upkeep;
@@ -23,6 +25,7 @@ use crate::engine::store::{Commit, CommitError, Committed, Guard, Nudge, Row, Ta
 use crate::engine::{RunId, Timestamp};
 
 pub(super) use checks::named_runs;
+pub use meters::CommitMeters;
 pub(super) use queue::{AskedCommit, AskedUpkeep, Backend, Counters, Done, Failure, Queue, Request, announce, serve};
 pub(super) use records::{MessageRow, SignalRow, StartRow, StepRow, json, taken};
 pub(super) use upkeep::{Answer, Maintenance, Offers, Upkeep};

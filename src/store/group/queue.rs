@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use super::meters::CommitMeters;
 use super::upkeep::{Answer, Upkeep};
 use super::{Applied, Verdict};
 use crate::engine::store::{Change, Commit, CommitError, Committed, StoreError};
@@ -72,11 +73,13 @@ pub(in crate::store) struct Counters {
     pub(in crate::store) batches: AtomicU64,
     pub(in crate::store) requests: AtomicU64,
     pub(in crate::store) last: AtomicU64,
+    pub(in crate::store) meters: CommitMeters,
 }
 
 impl Counters {
-    /// Counts a transaction that wrote something.
-    pub(in crate::store) fn count(&self, requests: usize) {
+    /// Counts a transaction that wrote something, begun at that time.
+    pub(in crate::store) fn count(&self, requests: usize, begun: Instant) {
+        self.meters.committed(requests, begun.elapsed());
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(requests as u64, Ordering::Relaxed);
         self.last.store(requests as u64, Ordering::Relaxed);

@@ -300,6 +300,10 @@ impl Store for MemoryStore {
         self.read(Tables::outbox_next).await
     }
 
+    async fn outbox_depth(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+        self.read(Tables::outbox_depth).await
+    }
+
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
         self.write(Call::Delivered, |tables| {
             tables.delivered(&deliveries);

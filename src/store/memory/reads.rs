@@ -90,6 +90,10 @@ impl Tables {
         self.pending().map(|entry| entry.due_at).min()
     }
 
+    pub(super) fn outbox_depth(&self) -> (u64, Option<Timestamp>) {
+        (self.pending().map(|_| 1).sum(), self.pending().map(|entry| entry.created_at).min())
+    }
+
     pub(super) fn message(&self, id: &str) -> Option<&OutboxEntry> {
         self.outbox.values().find(|entry| entry.message.id == id)
     }

@@ -37,7 +37,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::Survey;
 use super::columns;
-use super::group::{self, Answer, Counters, Failure, Queue, Request, Upkeep};
+use super::group::{self, Answer, CommitMeters, Counters, Failure, Queue, Request, Upkeep};
 use super::own::{self, OwnTables};
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Standing, Store,
@@ -70,6 +70,7 @@ pub struct PostgresStore {
     herald: Herald,
     tasks: Mutex<Option<Tasks>>,
     server: Server,
+    counters: Arc<Counters>,
     /// The name under which this daemon's transactions are counted; a tool has none.
     daemon: Option<String>,
 }
@@ -119,9 +120,10 @@ impl PostgresStore {
             herald: herald.clone(),
             tasks: Mutex::new(Some(tasks)),
             server: server.clone(),
+            counters: Arc::default(),
             daemon: daemon.clone(),
         };
-        let news = (changes, Arc::<Counters>::default(), herald);
+        let news = (changes, Arc::clone(&store.counters), herald);
         let writer = Writer::new(server, db, daemon, Arc::clone(&store.tables), news);
         Ok((store, writer, requests))
     }
@@ -152,6 +154,11 @@ impl PostgresStore {
             tasks.end().await;
         }
         self.readers.close().await;
+    }
+
+    /// What the writer measures of its transactions.
+    pub fn meters(&self) -> CommitMeters {
+        self.counters.meters.clone()
     }
 
     /// Reads, and waits for a server that is away.
@@ -342,6 +349,11 @@ impl Store for PostgresStore {
         let next: Option<i64> =
             self.patiently(|| sqlx::query_scalar(sql::OUTBOX_NEXT).fetch_one(&self.readers)).await?;
         Ok(next.map(Timestamp))
+    }
+
+    async fn outbox_depth(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+        let row = self.patiently(|| sqlx::query(sql::OUTBOX_DEPTH).fetch_one(&self.readers)).await?;
+        columns::depth(&row).map_err(|error| StoreError(error.to_string()))
     }
 
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {

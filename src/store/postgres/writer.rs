@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Error};
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::failure::Fault;
@@ -236,6 +237,7 @@ impl Writer {
 
 impl Backend for Writer {
     async fn transaction(&mut self, commits: &[AskedCommit], upkeep: &[AskedUpkeep]) -> Result<Done, Failure> {
+        let begun = Instant::now();
         let mut attempts = 1;
         let done = loop {
             match self.once(commits, upkeep, attempts == AGAIN).await? {
@@ -244,7 +246,7 @@ impl Backend for Writer {
             }
         };
         if done.applied.wrote {
-            self.counters.count(commits.len() + upkeep.len());
+            self.counters.count(commits.len() + upkeep.len(), begun);
         }
         announce(&self.changes, done.applied.runs, done.applied.outbox);
         self.herald.tell(done.applied.runs, done.applied.outbox);

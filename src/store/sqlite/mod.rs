@@ -34,7 +34,7 @@ use sqlx::{Error, Row as _, SqlitePool};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::columns;
-use super::group::{self, Answer, Counters, Queue, Request, Upkeep, json};
+use super::group::{self, Answer, CommitMeters, Counters, Queue, Request, Upkeep, json};
 use super::own::{self, OwnTables};
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Standing, Store,
@@ -153,6 +153,11 @@ impl SqliteStore {
             requests: self.counters.requests.load(Ordering::Relaxed),
             last_batch: self.counters.last.load(Ordering::Relaxed),
         }
+    }
+
+    /// What the writer measures of its transactions.
+    pub fn meters(&self) -> CommitMeters {
+        self.counters.meters.clone()
     }
 
     async fn upkeep(&self, what: Upkeep) -> Result<Answer, StoreError> {
@@ -311,6 +316,11 @@ impl Store for SqliteStore {
     async fn outbox_next(&self) -> Result<Option<Timestamp>, StoreError> {
         let next: Option<i64> = sqlx::query_scalar(sql::OUTBOX_NEXT).fetch_one(&self.readers).await.map_err(unread)?;
         Ok(next.map(Timestamp))
+    }
+
+    async fn outbox_depth(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+        let row = sqlx::query(sql::OUTBOX_DEPTH).fetch_one(&self.readers).await.map_err(unread)?;
+        columns::depth(&row).map_err(unread)
     }
 
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {

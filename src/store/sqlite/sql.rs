@@ -226,6 +226,8 @@ pub(super) const OUTBOX_DUE: &str = concat!(
     " FROM outbox INDEXED BY outbox_due WHERE state = 'pending' AND due_at <= ?1 ORDER BY seq LIMIT ?2"
 );
 pub(super) const OUTBOX_NEXT: &str = "SELECT min(due_at) FROM outbox INDEXED BY outbox_due WHERE state = 'pending'";
+pub(super) const OUTBOX_DEPTH: &str =
+    "SELECT count(*), min(created_at) FROM outbox INDEXED BY outbox_due WHERE state = 'pending'";
 pub(super) const OUTBOX: &str = concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE id = ?1");
 pub(super) const OUTBOX_TOPIC: &str =
     concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE topic = ?1 ORDER BY seq DESC LIMIT 1");

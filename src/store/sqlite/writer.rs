@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Error, SqliteConnection};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::failure;
@@ -179,6 +180,7 @@ impl Writer {
 
 impl Backend for Writer {
     async fn transaction(&mut self, commits: &[AskedCommit], upkeep: &[AskedUpkeep]) -> Result<Done, Failure> {
+        let begun = Instant::now();
         let mut db = match self.db.take() {
             Some(db) => db,
             None => self.connect().await.map_err(|error| Failure::Unavailable(self.told(&error)))?,
@@ -203,7 +205,7 @@ impl Backend for Writer {
             }
         };
         if done.applied.wrote {
-            self.counters.count(commits.len() + upkeep.len());
+            self.counters.count(commits.len() + upkeep.len(), begun);
         }
         announce(&self.changes, done.applied.runs, done.applied.outbox);
         Ok(done)

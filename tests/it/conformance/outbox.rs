@@ -31,6 +31,7 @@ pub async fn messages_are_offered_in_the_order_of_commits<S: StoreUnderTest>() {
     let first: Vec<_> = store.outbox_due(at(9), 2).await.unwrap();
     assert_eq!(first.iter().map(|entry| entry.message.id.as_str()).collect::<Vec<_>>(), ["z", "b"]);
     assert_eq!(store.outbox_next().await.unwrap(), Some(at(4)));
+    assert_eq!(store.outbox_depth().await.unwrap(), (3, Some(at(4))));
 
     let stored = entry(store, "z").await;
     let (state, due_at, created_at) = (OutboxState::Pending, at(5), at(5));

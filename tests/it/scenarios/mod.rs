@@ -39,4 +39,5 @@ mod side;
 mod told;
 mod trade_payout;
 mod trouble;
+mod watched;
 pub mod world;

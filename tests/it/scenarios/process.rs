@@ -55,13 +55,15 @@ impl Process {
         process
     }
 
-    /// Waits until it has told something.
-    pub async fn tells(&self, what: &str) {
+    /// Waits until it has told something; the line.
+    pub async fn tells(&self, what: &str) -> String {
         let mut told = self.told.clone();
         let found = timeout(PATIENCE, told.wait_for(|all| all.iter().any(|line| line.contains(what)))).await;
         if !matches!(found, Ok(Ok(_))) {
             panic!("it never said {what:?}, but {:#?}", self.told.borrow().clone());
         }
+        let line = self.told.borrow().iter().find(|line| line.contains(what)).cloned();
+        line.unwrap_or_default()
     }
 
     /// How often it has told something so far.

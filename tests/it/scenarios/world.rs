@@ -302,8 +302,10 @@ impl<L: Side> World<L> {
             ("anti_abuse_bond", "enabled = true".to_owned()),
             ("anti_abuse_bond", format!("slash_node_share_pct = {share}")),
             ("anti_abuse_bond", format!("payout_max_retries = {max_retries}")),
-            ("http", "enabled = false".to_owned()),
         ];
+        if !self.setup.settings.iter().any(|(section, _)| *section == "http") {
+            sections.push(("http", "enabled = false".to_owned()));
+        }
         sections.extend(self.setup.settings.iter().cloned());
         sections.sort_by_key(|(section, _)| *section);
         let mut text = String::new();
