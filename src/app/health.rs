@@ -41,8 +41,10 @@ pub(super) async fn run(health: Health) -> Result<(), AppError> {
         let round = async {
             // Its own event hides another's, and the other way round: so this comes first. At the
             // start it was looked for already.
-            if seq > 0 {
-                look_around(&health).await;
+            match seq {
+                // Before they had a chance to be reached the relays are not missing.
+                0 => health.relays.reach_quorum().await,
+                _ => look_around(&health).await,
             }
             seq += 1;
             publish(&health, seq).await;

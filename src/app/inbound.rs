@@ -11,12 +11,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use crate::engine::store::OutboxMessage;
+use crate::engine::store::{OutboxMessage, Row};
 use crate::engine::{Clock, Commit, Offered, Publisher, Store, StoreError, Timestamp};
 use crate::nostr::relays::{Inbound, Relays, cursor};
 use crate::nostr::wire::{Profile, Rules, decode};
 use crate::payout::ports::Unavailable;
-use crate::payout::tables::{DISPUTES, ORDERS};
+use crate::payout::tables::{BONDS, DISPUTES, ORDERS};
 use crate::payout::{Attendance, Intake};
 
 use super::AppError;
@@ -173,9 +173,11 @@ impl Listener {
             let profile = self.profile.borrow();
             (profile.pow, profile.pow_first_contact)
         };
+        // Whoever shows the work of a stranger needs no acquaintance, whoever shows none has no use of it.
+        let between = pow_first_contact.is_some_and(|first| event.check_pow(pow) && !event.check_pow(first));
         let mut known = true;
         while !*stop.borrow() {
-            if pow_first_contact.is_some() {
+            if between {
                 known = match is_known(store.as_ref(), &event.pubkey.to_hex()).await {
                     Ok(known) => known,
                     Err(error) => {
@@ -206,13 +208,21 @@ impl Listener {
 const OVER: [&str; 6] =
     ["canceled", "canceled-by-admin", "settled-by-admin", "completed-by-admin", "success", "expired"];
 
-/// Whether a key is a party's of an open order, or an assigned solver's.
+/// States of bonds whose order's parties may still have to be heard, whatever became of the order.
+const OWED: [&str; 3] = ["locked", "pending-payout", "failed"];
+
+/// Whether a key is a party's of an order that is open or has an open bond, or an assigned solver's.
 async fn is_known(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
+    let text = |row: &Row, column: &str| row.get(column).and_then(Value::as_str).unwrap_or_default().to_owned();
     for column in ["buyer_pubkey", "seller_pubkey"] {
-        let orders = store.rows(ORDERS.name, column, &Value::from(key)).await?;
-        let status = |row: &crate::engine::store::Row| row.get("status").and_then(Value::as_str).map(str::to_owned);
-        if orders.iter().filter_map(status).any(|status| !OVER.contains(&status.as_str())) {
-            return Ok(true);
+        for order in store.rows(ORDERS.name, column, &Value::from(key)).await? {
+            if !OVER.contains(&text(&order, "status").as_str()) {
+                return Ok(true);
+            }
+            let bonds = store.rows(BONDS.name, "order_id", &Value::from(text(&order, "id"))).await?;
+            if bonds.iter().any(|bond| OWED.contains(&text(bond, "state").as_str())) {
+                return Ok(true);
+            }
         }
     }
     Ok(!store.rows(DISPUTES.name, "solver_pubkey", &Value::from(key)).await?.is_empty())

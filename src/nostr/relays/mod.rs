@@ -19,6 +19,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::ready;
+use futures_util::stream::FuturesUnordered;
 use nostr_sdk::{Client, Event, Keys, PublicKey, RelayUrl};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -216,6 +219,18 @@ impl Relays {
     pub fn connected(&self) -> Vec<Arc<str>> {
         let connected = self.links.iter().filter(|link| link.connection.borrow().is_some());
         connected.map(|link| link.name.clone()).collect()
+    }
+
+    /// Waits until a quorum was reached, for as long as one of them may take to be connected to.
+    pub async fn reach_quorum(&self) {
+        let connected = self.links.iter().map(|link| {
+            let mut connection = link.connection.clone();
+            async move { connection.wait_for(Option::is_some).await.is_ok() }
+        });
+        let mut connected =
+            connected.collect::<FuturesUnordered<_>>().filter(|reached| ready(*reached)).take(self.quorum());
+        // Without a quorum in that time the rest of the daemon goes on all the same.
+        let _ = tokio::time::timeout(self.patience.connect, async { while connected.next().await.is_some() {} }).await;
     }
 
     /// Has every relay read back once more, now; each ends in an [`Inbound::CaughtUp`].

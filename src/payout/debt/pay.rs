@@ -100,6 +100,8 @@ impl<S: Owing> Step<S> for Pay {
             }
             Paying::ShortOfLiquidity(record) => {
                 tx.state.debt_mut().keep(*record);
+                // A shortage may last: each send that meets it waits longer than the one before.
+                tx.attempt = Some(record.sends);
                 tx.effects.alarms.push(("insufficient-balance", "lnd lacks the sats for this payment".to_owned()));
                 Some((record, "failed"))
             }

@@ -36,7 +36,7 @@ async fn too_little_liquidity_closes_no_window_on_an_invoice_that_is_in() {
     let bond = world.taker_bond();
     world.set_to_deadline(&bond, -10).await;
     let (bolt11, hash) = world.invoice(500);
-    world.winner.next_of(hash, Behaviour::INSUFFICIENT_BALANCE, 6);
+    world.winner.next_of(hash, Behaviour::INSUFFICIENT_BALANCE, 5);
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     world.run_is("bond_payout", &bond, "intend", Status::BackingOff).await;
     world.passing(world.run_is("bond_payout", &bond, "slashed", Status::Completed)).await;

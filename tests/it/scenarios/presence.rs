@@ -1,5 +1,5 @@
-//! What the node says of itself in public: its info, and its signs of life, by which a second
-//! daemon on its key is found out.
+//! What the node says of itself in public: its info, its signs of life, by which a second daemon on its key is found
+//! out, and whom it hears without the work that it asks of strangers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,9 @@ use std::time::Duration;
 use bondflow::app::{AppError, Daemon};
 use bondflow::config::Settings;
 use bondflow::engine::Clock;
-use nostr_sdk::{Event, EventBuilder, Kind, Tag, TagKind, Timestamp as NostrTime};
+use bondflow::sandbox::clients::Client;
+use mostro_core::message::Action;
+use nostr_sdk::{Event, EventBuilder, Keys, Kind, Tag, TagKind, Timestamp as NostrTime};
 
 use super::world::{Setup, World};
 
@@ -131,5 +133,21 @@ async fn a_daemon_that_is_started_beside_this_one_is_alarmed_of() {
             (alarms == 1).then_some(()).ok_or_else(|| format!("{alarms} alarms"))
         })
         .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_winner_is_no_stranger_while_sats_are_owed_though_the_order_is_over() {
+    let work = ("mostro", "pow_first_contact = 40".to_owned());
+    let mut world = World::asking(Setup { settings: vec![work], ..Setup::default() }).await;
+    world.is_resolved().await;
+    let (bolt11, _) = world.invoice(500);
+    let (keys, clock) = (Keys::generate(), Arc::new(world.clock.clone()));
+    let relays = [world.relay.url()];
+    let stranger = Client::connect(&relays, keys.clone(), keys, world.node.public_key(), clock).await.unwrap();
+    stranger.send(&stranger.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
+    assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
+    world.drained().await;
+    assert_eq!(world.told(&stranger).await.len(), 0, "dropped without an answer");
     world.stop().await;
 }
