@@ -16,6 +16,7 @@ mod engine;
 mod failover;
 mod fuzz;
 mod graphs;
+mod monitoring;
 mod mutants;
 mod ports;
 mod prometheus;

@@ -131,6 +131,7 @@ async fn what_is_away_is_named_and_nothing_else_is_told() {
                 .ok_or_else(|| format!("{retried:?} {alarmed:?}"))
         })
         .await;
+    crate::monitoring::names_only_what_is_on(&page(address).await);
     let told = get(address, "/metrics").await.1 + &get(address, "/readyz").await.1;
     for secret in [world.taker_bond(), world.trade.order.to_string(), world.node.public_key().to_hex()] {
         assert!(!told.contains(&secret), "{told}");

@@ -1,5 +1,7 @@
 //! The daemon: starts, runs until it is told to stop, and drains.
 
+mod service;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -103,19 +105,28 @@ async fn run(path: &Path) -> anyhow::Result<()> {
         _ = interrupt.recv() => return Ok(()),
     };
     info!(version = env!("CARGO_PKG_VERSION"), "bondflowd works");
+    service::ready();
+    // It goes on while the daemon drains.
+    let _alive = service::alive(daemon.store());
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&mut daemon, path).await,
+            _ = hangup.recv() => {
+                service::reloading();
+                reload(&mut daemon, path).await;
+                service::ready();
+            }
             failed = daemon.failed() => {
                 error!("{failed}");
+                service::stopping();
                 daemon.stop().await;
                 return Err(failed.into());
             }
         }
     }
     info!("finishing what is under way");
+    service::stopping();
     daemon.stop().await;
     info!("stopped");
     Ok(())
