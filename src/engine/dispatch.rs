@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{Instrument, info, info_span};
 
 use super::alarm::Alarms;
 use super::clock::{Clock, Timestamp};
@@ -111,11 +111,13 @@ impl Engine {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
                     let (engine, term, ending) = (self.clone(), term.clone(), ending.subscribe());
                     let mail = mail.remove(&run.seq).unwrap_or_default();
-                    runs.spawn(async move {
+                    let span = info_span!("run", run = %run.id, workflow = run.pin.workflow, key = run.key);
+                    let drive = async move {
                         let driven = engine.drive(run, mail, term, ending).await;
                         drop(place);
                         driven
-                    });
+                    };
+                    runs.spawn(drive.instrument(span));
                 }
             }
             let full = places.available_permits() == 0;

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::Engine;
 use super::clock::{Clock, Timestamp};
@@ -55,7 +55,9 @@ impl Engine {
         let mut read = Some(mail);
         loop {
             let mail = read.take();
-            let advanced = AssertUnwindSafe(self.advance(&run, mail, first, &term)).catch_unwind().await;
+            let span = info_span!("step", step = run.step, attempt = run.attempt);
+            let advance = self.advance(&run, mail, first, &term).instrument(span);
+            let advanced = AssertUnwindSafe(advance).catch_unwind().await;
             let advanced = match advanced {
                 Ok(advanced) => advanced,
                 Err(_) => {
@@ -73,14 +75,14 @@ impl Engine {
                     return Ok(());
                 }
                 Ok(Next::Lost) | Err(CommitError::Fenced) => {
-                    debug!(run = %run.id, "the run was lost to another lease");
+                    debug!("the run was lost to another lease");
                     return Ok(());
                 }
                 Err(error) => {
                     failures += 1;
                     first = false;
                     if failures > AT_ONCE || matches!(error, CommitError::Unavailable(_)) {
-                        warn!(run = %run.id, step = run.step, "not committed, trying again: {error}");
+                        warn!(step = run.step, "not committed, trying again: {error}");
                         let again = self.parts.clock.now().after(AGAIN.delay(failures, &run.id.0));
                         tokio::select! {
                             biased;
@@ -213,10 +215,6 @@ impl Engine {
         let committed = self.parts.store.commit(commit).await?;
         self.meters.moved(run, &part);
         info!(
-            run = %run.id,
-            workflow = run.pin.workflow,
-            key = run.key,
-            step = run.step,
             outcome = part.history.outcome,
             to = part.step,
             status = %part.status,
@@ -224,7 +222,7 @@ impl Engine {
             "transition"
         );
         for note in notes {
-            info!(run = %run.id, key = run.key, "{note}");
+            info!("{note}");
         }
         for (kind, text) in alarms {
             self.parts.alarms.raise(kind, &format!("run {} ({} {}): {text}", run.id, run.pin.workflow, run.key));

@@ -43,6 +43,8 @@ impl Step<BondPayout> for Finalize {
 
     fn transition(&self, outcome: Finalized, tx: &mut Transition<'_, BondPayout>) {
         tx.state.bond = BondView::Slashed;
+        let (amount, owed) = (tx.state.amount_sats, tx.state.debt.owed_sats);
+        tx.effects.notes.push(format!("closed a bond of {amount} sats: {owed} are paid, the node keeps the rest"));
         if let Finalized::PaidOut(recipient) = outcome {
             let completed = Outgoing::Direct {
                 to: recipient,

@@ -119,6 +119,10 @@ impl<S: Owing> Step<S> for Pay {
             }
         };
         if let Some((record, verdict)) = verdict {
+            if verdict != "paid" {
+                let hash = hex::encode(record.payment_hash);
+                tx.effects.notes.push(format!("the payment has ended: {verdict}, hash {hash}, send {}", record.sends));
+            }
             tx.effects.rows.push(update(
                 PAYMENTS,
                 &hex::encode(record.payment_hash),

@@ -39,6 +39,7 @@ impl Step<TradePayout> for Finalize {
     fn transition(&self, outcome: Finalized, tx: &mut Transition<'_, TradePayout>) {
         let Finalized::Completed(mut order) = outcome;
         let status = "settled-by-admin";
+        tx.effects.notes.push(format!("closed a trade: {} sats are paid to the buyer", tx.state.debt.owed_sats));
         tx.effects.rows.push(update(ORDERS, tx.key, json!({ "status": status }), json!({})));
         order.insert("status".to_owned(), Value::from(status));
         let event = Outgoing::OrderEvent { order, status: "success".to_owned() };

@@ -20,9 +20,11 @@ use super::screen::{Screen, Who};
 pub struct Line(Value);
 
 impl Line {
-    /// A field of the line; its text is `message`.
+    /// A field of the line, or of the run and the step that it belongs to; its text is `message`.
     pub fn field(&self, name: &str) -> &str {
-        self.0["fields"][name].as_str().unwrap_or_default()
+        let spans = self.0["spans"].as_array().into_iter().flatten();
+        let mut places = std::iter::once(&self.0["fields"]).chain(spans);
+        places.find_map(|place| place[name].as_str()).unwrap_or_default()
     }
 
     /// Whether it tells of a step of the workflow that ended so.
