@@ -44,6 +44,12 @@ impl InForce {
         self.both().0.schedules.info_event.clone()
     }
 
+    /// When finished runs are retired, and after how many days.
+    pub(super) fn retention(&self) -> (Schedule, u32) {
+        let both = self.both();
+        (both.0.schedules.retention.clone(), both.0.engine.retention_days)
+    }
+
     /// Takes new settings over; says what has changed.
     ///
     /// # Errors

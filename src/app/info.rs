@@ -83,7 +83,8 @@ async fn publish(info: &Info, occasion: Option<Timestamp>) -> Result<(), String>
     }
 }
 
-fn next_after(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
+/// The next occasion of a schedule.
+pub(super) fn next_after(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
     let next = schedule.after(&DateTime::from_timestamp_millis(now.millis())?).next()?;
     Some(Timestamp(next.timestamp_millis()))
 }

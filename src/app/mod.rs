@@ -10,6 +10,7 @@ mod inbound;
 mod info;
 mod lightning;
 pub mod lineage;
+mod retention;
 mod terms;
 
 pub use facts::MOVED_FACT;
@@ -282,6 +283,13 @@ impl Daemon {
             lnd: Arc::new(lnd.clone()),
             clock: Arc::clone(&clock),
             alarms: daemon.alarms.clone(),
+            stop: stop.subscribe(),
+        }));
+        daemon.parts.spawn(retention::run(retention::Retention {
+            store: Arc::clone(&store),
+            engine: engine.clone(),
+            clock: Arc::clone(&clock),
+            in_force: Arc::clone(&in_force),
             stop: stop.subscribe(),
         }));
         daemon.parts.spawn(info::run(info::Info {

@@ -49,4 +49,4 @@ pub use run::{HistoryEntry, Pin, Run, RunId, Signal, Status};
 pub use step::{
     Call, Cause, Context, Draft, Effects, ErasedStep, Outcome, Performed, Step, StepError, Transition, erase,
 };
-pub use store::{Commit, CommitError, RunFilter, Standing, Store, StoreError};
+pub use store::{Commit, CommitError, Retirement, RunFilter, Standing, Store, StoreError};

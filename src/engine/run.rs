@@ -145,6 +145,9 @@ pub struct Run {
     pub created_at: Timestamp,
     /// When it last committed.
     pub updated_at: Timestamp,
+    /// When it was retired: only its name and its end are left of it, and in `state` what its
+    /// workflow keeps.
+    pub retired_at: Option<Timestamp>,
 }
 
 impl Run {

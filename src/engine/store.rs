@@ -323,7 +323,18 @@ pub enum CommitError {
 #[error("the database can't be used: {0}")]
 pub struct StoreError(pub String);
 
-/// Runs to read.
+/// A finished run of which only its name, its end and a little more is to stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retirement {
+    /// The run.
+    pub seq: i64,
+    /// The revision at which it was found finished.
+    pub revision: i64,
+    /// What its workflow keeps, JSON text: takes the place of the state.
+    pub keeps: String,
+}
+
+/// Runs to read. Those that are retired are among them only when runs are named, by `prefix` or `keys`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunFilter {
     /// Only open ones.
@@ -345,6 +356,13 @@ pub struct RunFilter {
     pub stuck: Option<Timestamp>,
     /// Newest first, at most so many; none: all.
     pub limit: Option<u32>,
+}
+
+impl RunFilter {
+    /// Whether runs are named.
+    pub fn names_runs(&self) -> bool {
+        self.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()) || self.keys.is_some()
+    }
 }
 
 /// Where a database stands in its own history: what one that was put back to an earlier time, or
@@ -431,7 +449,16 @@ pub trait Store: Send + Sync + 'static {
     /// The runs that a filter lets through, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
 
-    /// All runs counted, or the open ones alone, ordered by workflow, status's name and step.
+    /// Runs that have ended, last committed before `before` and are not retired, in the order of their
+    /// numbers, from the one after `after`. It may read all runs.
+    async fn ended(&self, before: Timestamp, after: i64, limit: u32) -> Result<Vec<Run>, StoreError>;
+
+    /// Retires runs: their histories and mailboxes are removed, and their states replaced. A run that
+    /// is not finished at that revision, is leased or has been asked something stays as it is. Their
+    /// ids and keys stay taken. Tells how many were retired.
+    async fn retire(&self, runs: Vec<Retirement>, at: Timestamp) -> Result<u64, StoreError>;
+
+    /// All runs counted that are not retired, or the open ones alone, ordered by workflow, status's name and step.
     async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError>;
 
     /// The definitions that open runs are pinned to.
@@ -486,6 +513,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes down what came of offering messages.
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError>;
+
+    /// Removes messages that are not pending, were stored before `before` and are not the newest of
+    /// their topic, at most `limit`, the oldest first. Tells how many.
+    async fn forget_messages(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// The newest message of that topic.
     async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError>;

@@ -26,6 +26,7 @@ pub mod order_resolution;
 pub mod policy;
 pub mod ports;
 pub mod restored;
+pub mod retention;
 pub mod risk;
 pub mod tables;
 pub mod terms;

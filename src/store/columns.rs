@@ -18,7 +18,7 @@ macro_rules! open {
 macro_rules! run_columns {
     () => {
         "seq, id, workflow, version, hash, key, status, step, attempt, state, revision, token, owner, due_at, \
-         signals, heard, error, created_at, updated_at"
+         signals, heard, error, created_at, updated_at, retired_at"
     };
 }
 
@@ -94,6 +94,7 @@ pub(super) fn run(row: &impl Columns) -> Result<Run, Error> {
         error: row.text_if_any(16)?,
         created_at: row.time(17)?,
         updated_at: row.time(18)?,
+        retired_at: row.number_if_any(19)?.map(Timestamp),
     })
 }
 

@@ -45,9 +45,13 @@ impl Show {
             mailbox.iter().map(|signal| json!({ "name": signal.name, "at": signal.at.to_string() })).collect();
         json["undelivered"] = undelivered.iter().map(|topic| Value::from(topic.as_str())).collect();
 
+        if let Some(at) = run.retired_at {
+            json["retired_at"] = Value::from(at.to_string());
+        }
+
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let listed = |texts: Vec<String>| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
-        let fields = [
+        let mut fields = vec![
             ("run", run.id.to_string()),
             ("workflow", format!("{} version {}", run.pin.workflow, run.pin.version)),
             ("bond", or_none(stake.bond.clone())),
@@ -74,6 +78,10 @@ impl Show {
             ("revision", run.revision.to_string()),
             ("state", state.to_string()),
         ];
+        if let Some(at) = run.retired_at {
+            let what = format!("{}: its history and what it knew are gone", dated(at, now));
+            fields.insert(5, ("retired", what));
+        }
         desk.output.fields(&run.id.0, &fields, &json)?;
         Ok(())
     }

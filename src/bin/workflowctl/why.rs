@@ -66,6 +66,9 @@ fn paragraph(run: &Run, stake: &Stake, now: Timestamp) -> String {
              taken until lnd gives a verdict; {next}."
         ),
         Status::Paused => format!("Only a person moves it: mend the cause, then `resume {}`.", run.id),
+        _ if run.retired_at.is_some() => {
+            "It has ended and is retired: only its end and the proof of its payment are kept.".to_owned()
+        }
         Status::Completed | Status::Failed | Status::Canceled => "It has ended, nothing moves it any more.".to_owned(),
     });
     if step.is_some_and(|step| step.kind == StepKind::InDoubt)

@@ -67,6 +67,12 @@ impl Engine {
     async fn grant(&self, bound: &Bound, case: Case<'_>, asked: &Asked) -> Result<Granted, String> {
         let run = case.run;
         let in_doubt = run.status == Status::InDoubt || kind(&bound.definition, &run.step) == Some(StepKind::InDoubt);
+        if run.retired_at.is_some() {
+            return Err(format!(
+                "it has ended ({} at `{}`) and is retired: what it knew is gone",
+                run.status, run.step
+            ));
+        }
         if run.status.is_final() && !matches!(asked.request, Request::Signal { .. }) {
             return Err(format!("it has ended ({} at `{}`)", run.status, run.step));
         }

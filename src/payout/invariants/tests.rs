@@ -142,6 +142,7 @@ impl World {
             error: None,
             created_at: at,
             updated_at: at,
+            retired_at: None,
         });
     }
 

@@ -27,7 +27,7 @@ use crate::engine::{RunId, Timestamp};
 pub(super) use checks::named_runs;
 pub use meters::CommitMeters;
 pub(super) use queue::{AskedCommit, AskedUpkeep, Backend, Counters, Done, Failure, Queue, Request, announce, serve};
-pub(super) use records::{MessageRow, SignalRow, StartRow, StepRow, json, taken};
+pub(super) use records::{MessageRow, SignalRow, StartRow, StepRow, json, retirements, taken};
 pub(super) use upkeep::{Answer, Maintenance, Offers, Upkeep};
 
 /// An open transaction. Where others write to the same database at the same time, what `runs`,

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::engine::store::{Commit, Lease, NewRun, NewSignal, OutboxMessage, StepCommit};
+use crate::engine::store::{Commit, Lease, NewRun, NewSignal, OutboxMessage, Retirement, StepCommit};
 use crate::engine::{RunId, Timestamp};
 
 /// A list as JSON.
@@ -156,4 +156,9 @@ impl<'a> MessageRow<'a> {
             at: at.millis(),
         }
     }
+}
+
+/// What [`Maintenance::retire`](super::Maintenance::retire) reads: `[seq, revision, keeps]` of each.
+pub(in crate::store) fn retirements(runs: &[Retirement]) -> String {
+    json(&runs.iter().map(|run| (run.seq, run.revision, &run.keeps)).collect::<Vec<_>>())
 }

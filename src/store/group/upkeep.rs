@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Applied, Transaction};
-use crate::engine::store::{Delivery, OutboxState};
+use crate::engine::store::{Delivery, OutboxState, Retirement};
 use crate::engine::{Run, Timestamp};
 
 /// One such write; see the port's methods.
@@ -15,6 +15,8 @@ pub(in crate::store) enum Upkeep {
     Hold { part: String, owner: String, now: Timestamp, until: Timestamp },
     Wake { run: i64, at: Timestamp },
     Deliver(Vec<Delivery>),
+    Retire { runs: Vec<Retirement>, at: Timestamp },
+    ForgetMessages { before: Timestamp, limit: u32 },
     BeginTimeline,
 }
 
@@ -55,6 +57,12 @@ pub(in crate::store) trait Maintenance: Transaction {
     /// See [`Store::begin_timeline`](crate::engine::Store::begin_timeline).
     async fn begin_timeline(&mut self) -> Result<u64, Self::Error>;
 
+    /// See [`Store::retire`](crate::engine::Store::retire).
+    async fn retire(&mut self, runs: &[Retirement], at: Timestamp) -> Result<u64, Self::Error>;
+
+    /// See [`Store::forget_messages`](crate::engine::Store::forget_messages).
+    async fn forget_messages(&mut self, before: Timestamp, limit: u32) -> Result<u64, Self::Error>;
+
     /// Writes down what came of offering messages; what was closed meanwhile stays so.
     async fn deliver(&mut self, offers: &[Offers]) -> Result<u64, Self::Error>;
 }
@@ -84,6 +92,8 @@ impl Upkeep {
                 applied.runs |= woken > 0;
                 woken
             }
+            Self::Retire { runs, at } => db.retire(runs, *at).await?,
+            Self::ForgetMessages { before, limit } => db.forget_messages(*before, *limit).await?,
             Self::BeginTimeline => db.begin_timeline().await?,
             Self::Deliver(deliveries) => db.deliver(&folded(deliveries)).await?,
         };

@@ -17,6 +17,8 @@ pub enum Call<'a> {
     Hold,
     /// Making a run due.
     Wake,
+    /// Retiring finished runs, and forgetting old messages.
+    Retire,
     /// Writing down deliveries.
     Delivered,
     /// Going on under another timeline.

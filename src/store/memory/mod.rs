@@ -22,8 +22,8 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Standing, Store,
-    StoreError, Table, Tally,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Retirement, Row, RunFilter, Standing,
+    Store, StoreError, Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 
@@ -248,6 +248,14 @@ impl Store for MemoryStore {
         self.read(|tables| tables.runs(filter)).await
     }
 
+    async fn ended(&self, before: Timestamp, after: i64, limit: u32) -> Result<Vec<Run>, StoreError> {
+        self.read(|tables| tables.ended(before, after, limit)).await
+    }
+
+    async fn retire(&self, runs: Vec<Retirement>, at: Timestamp) -> Result<u64, StoreError> {
+        self.write(Call::Retire, |tables| Ok(tables.retire(&runs, at))).await
+    }
+
     async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
         self.read(|tables| tables.tally(open)).await
     }
@@ -310,6 +318,10 @@ impl Store for MemoryStore {
             Ok(())
         })
         .await
+    }
+
+    async fn forget_messages(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.write(Call::Retire, |tables| Ok(tables.forget_messages(before, limit))).await
     }
 
     async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {

@@ -28,7 +28,8 @@ impl Tables {
 
     pub(super) fn runs(&self, filter: &RunFilter) -> Vec<Run> {
         let lets_through = |run: &&Run| {
-            (!filter.open || !run.status.is_final())
+            (run.retired_at.is_none() || filter.names_runs())
+                && (!filter.open || !run.status.is_final())
                 && filter.status.is_none_or(|status| run.status == status)
                 && filter.step.as_ref().is_none_or(|step| run.step == *step)
                 && filter.workflow.as_ref().is_none_or(|workflow| run.pin.workflow == *workflow)
@@ -41,9 +42,15 @@ impl Tables {
         self.runs.values().rev().filter(lets_through).take(limit).cloned().collect()
     }
 
+    pub(super) fn ended(&self, before: Timestamp, after: i64, limit: u32) -> Vec<Run> {
+        let later = self.runs.values().filter(|run| run.seq > after && run.retired_at.is_none());
+        let ended = later.filter(|run| run.status.is_final() && run.updated_at < before);
+        ended.take(limit as usize).cloned().collect()
+    }
+
     pub(super) fn tally(&self, open: bool) -> Vec<Tally> {
         let mut groups: BTreeMap<(&str, &str, &str), Tally> = BTreeMap::new();
-        for run in self.runs.values().filter(|run| !open || !run.status.is_final()) {
+        for run in self.runs.values().filter(|run| run.retired_at.is_none() && !(open && run.status.is_final())) {
             let group = groups.entry((&run.pin.workflow, run.status.as_str(), &run.step)).or_insert_with(|| Tally {
                 workflow: run.pin.workflow.clone(),
                 status: run.status,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::map::Map;
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Lease, NewRun, NewSignal, Nudge, OutboxEntry, OutboxMessage,
-    OutboxState, Row, Standing, StepCommit, Table,
+    OutboxState, Retirement, Row, Standing, StepCommit, Table,
 };
 use crate::engine::{HistoryEntry, Run, RunId, Signal, Status, Timestamp};
 
@@ -35,7 +35,7 @@ pub(super) struct Tables {
     pub(super) standing: Standing,
 }
 
-/// The number after the last one. Nothing is ever removed, so that none is used twice.
+/// The number after the last one, which is never removed, so that none is used twice.
 fn next<T>(table: &BTreeMap<i64, T>) -> i64 {
     table.last_key_value().map_or(1, |(last, _)| last + 1)
 }
@@ -178,6 +178,7 @@ impl Tables {
             error: None,
             created_at: at,
             updated_at: at,
+            retired_at: None,
         };
         self.runs.insert(seq, run);
     }
@@ -279,6 +280,37 @@ impl Tables {
             self.owners.insert(part.to_owned(), (owner.to_owned(), until));
         }
         free
+    }
+
+    /// Retires runs; see the port.
+    pub(super) fn retire(&mut self, runs: &[Retirement], at: Timestamp) -> u64 {
+        let mut retired = 0;
+        for Retirement { seq, revision, keeps } in runs {
+            let idle = |run: &&mut Run| run.owner.is_none() && run.due_at.is_none() && run.retired_at.is_none();
+            let found = self.runs.get_mut(seq).filter(|run| run.status.is_final() && run.revision == *revision);
+            let Some(run) = found.filter(idle) else { continue };
+            run.state.clone_from(keeps);
+            run.retired_at = Some(at);
+            self.history.retain(|(of, _), _| of != seq);
+            self.signals.retain(|(of, _), _| of != seq);
+            retired += 1;
+        }
+        retired
+    }
+
+    /// Removes old messages; see the port.
+    pub(super) fn forget_messages(&mut self, before: Timestamp, limit: u32) -> u64 {
+        let newest = |entry: &OutboxEntry| {
+            self.outbox
+                .values()
+                .filter(|other| other.message.topic == entry.message.topic)
+                .all(|other| other.seq <= entry.seq)
+        };
+        let closed = |entry: &&OutboxEntry| entry.state != OutboxState::Pending && entry.created_at < before;
+        let old = self.outbox.values().filter(closed).filter(|entry| !newest(entry));
+        let old: Vec<i64> = old.map(|entry| entry.seq).take(limit as usize).collect();
+        self.outbox.retain(|seq, _| !old.contains(seq));
+        old.len() as u64
     }
 
     /// Makes a run due; see the port.

@@ -9,11 +9,12 @@ use sqlx::{Error, PgConnection, Postgres, Row as _, SqlSafeStr, TypeInfo, ValueR
 
 use super::failure::Fault;
 use super::sql::{self, Statements};
-use crate::engine::store::{Commit, Guard, Nudge, Row, Table};
+use crate::engine::store::{Commit, Guard, Nudge, Retirement, Row, Table};
 use crate::engine::{Run, Timestamp};
 use crate::store::columns::{self, columns_of, senseless};
 use crate::store::group::{
-    Found, Maintenance, MessageRow, Offers, SignalRow, StartRow, StepRow, Transaction, json, named_runs, taken,
+    Found, Maintenance, MessageRow, Offers, SignalRow, StartRow, StepRow, Transaction, json, named_runs, retirements,
+    taken,
 };
 use crate::store::own::{self, OwnTables};
 
@@ -207,6 +208,17 @@ impl Maintenance for Batch<'_> {
     }
 
     /// Each daemon has a name of its own at each start.
+    async fn retire(&mut self, runs: &[Retirement], at: Timestamp) -> Result<u64, Fault> {
+        let query = sqlx::query_scalar(sql::RETIRE).bind(retirements(runs)).bind(at.millis());
+        let retired: i64 = query.fetch_one(&mut *self.db).await?;
+        Ok(u64::try_from(retired).unwrap_or(0))
+    }
+
+    async fn forget_messages(&mut self, before: Timestamp, limit: u32) -> Result<u64, Fault> {
+        let query = sqlx::query(sql::FORGET_MESSAGES).bind(before.millis()).bind(i64::from(limit));
+        Ok(query.execute(&mut *self.db).await?.rows_affected())
+    }
+
     async fn begin_timeline(&mut self) -> Result<u64, Fault> {
         Ok(0)
     }

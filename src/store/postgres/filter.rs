@@ -10,6 +10,9 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(sql::RUNS);
     let open = filter.open || filter.stuck.is_some() || filter.status.is_some_and(|status| !status.is_final());
     query.push(" WHERE ").push(if open { sql::OPEN } else { "true" });
+    if !open && !filter.names_runs() {
+        query.push(" AND retired_at IS NULL");
+    }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }

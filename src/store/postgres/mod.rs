@@ -40,8 +40,8 @@ use super::columns;
 use super::group::{self, Answer, CommitMeters, Counters, Failure, Queue, Request, Upkeep};
 use super::own::{self, OwnTables};
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Standing, Store,
-    StoreError, Table, Tally,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Retirement, Row, RunFilter, Standing,
+    Store, StoreError, Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 use batch::{Batch, bind, own_row};
@@ -254,6 +254,19 @@ impl Store for PostgresStore {
         each(&self.patiently(read).await?, columns::run)
     }
 
+    async fn ended(&self, before: Timestamp, after: i64, limit: u32) -> Result<Vec<Run>, StoreError> {
+        let (before, limit) = (before.millis(), i64::from(limit));
+        let read = || sqlx::query(sql::ENDED).bind(before).bind(after).bind(limit).fetch_all(&self.readers);
+        each(&self.patiently(read).await?, columns::run)
+    }
+
+    async fn retire(&self, runs: Vec<Retirement>, at: Timestamp) -> Result<u64, StoreError> {
+        match self.upkeep(Upkeep::Retire { runs, at }).await? {
+            Answer::Count(count) => Ok(count),
+            Answer::Claimed(_) => Ok(0),
+        }
+    }
+
     async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
         let statement = if open { sql::TALLY_OPEN } else { sql::TALLY };
         each(&self.patiently(|| sqlx::query(statement).fetch_all(&self.readers)).await?, columns::tally)
@@ -358,6 +371,13 @@ impl Store for PostgresStore {
 
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
         self.upkeep(Upkeep::Deliver(deliveries)).await.map(drop)
+    }
+
+    async fn forget_messages(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        match self.upkeep(Upkeep::ForgetMessages { before, limit }).await? {
+            Answer::Count(count) => Ok(count),
+            Answer::Claimed(_) => Ok(0),
+        }
     }
 
     async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {

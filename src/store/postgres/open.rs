@@ -365,6 +365,7 @@ pub(super) fn migrations() -> Migrator {
         migration(1, "engine", include_str!("../../../migrations/postgres/0001_engine.sql")),
         migration(2, "payout", include_str!("../../../migrations/postgres/0002_payout.sql")),
         migration(3, "audit", include_str!("../../../migrations/postgres/0003_audit.sql")),
+        migration(4, "retention", include_str!("../../../migrations/postgres/0004_retention.sql")),
     ])
 }
 

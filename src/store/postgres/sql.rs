@@ -251,16 +251,54 @@ UPDATE runs SET due_at = $2 WHERE seq = $1 AND owner IS NULL AND (due_at IS NULL
     open!()
 );
 
+/// Of `[seq, revision, keeps]`. Who has come in between is seen once the runs are locked.
+pub(super) const RETIRE: &str = concat!(
+    "
+WITH locked AS MATERIALIZED (
+  SELECT seq AS number FROM runs
+  WHERE seq = ANY(ARRAY(SELECT (new ->> 0)::bigint FROM json_array_elements($1::json) AS new))
+  ORDER BY seq FOR NO KEY UPDATE
+), retired AS (
+  UPDATE runs SET state = new ->> 2, retired_at = $2
+  FROM json_array_elements($1::json) AS new, locked
+  WHERE runs.seq = (new ->> 0)::bigint AND runs.seq = locked.number AND runs.revision = (new ->> 1)::bigint
+    AND runs.retired_at IS NULL AND runs.owner IS NULL AND runs.due_at IS NULL AND NOT (runs.",
+    open!(),
+    ")
+  RETURNING runs.seq
+), past AS (
+  DELETE FROM history USING retired WHERE history.run = retired.seq
+), mail AS (
+  DELETE FROM signals USING retired WHERE signals.run = retired.seq
+)
+SELECT count(*) FROM retired"
+);
+
 /// Of `[seq, state, how often offered, due_at]`; what was closed meanwhile stays so.
 pub(super) const DELIVER: &str = "
 UPDATE outbox SET state = new ->> 1, attempts = outbox.attempts + (new ->> 2)::bigint, due_at = (new ->> 3)::bigint
 FROM json_array_elements($1::json) AS new
 WHERE outbox.seq = (new ->> 0)::bigint AND outbox.state = 'pending'";
 
+/// The newest message of a topic stays.
+pub(super) const FORGET_MESSAGES: &str = "
+DELETE FROM outbox WHERE seq = ANY(ARRAY(
+  SELECT seq FROM outbox AS old
+  WHERE state <> 'pending' AND created_at < $1
+    AND EXISTS (SELECT 1 FROM outbox AS newer WHERE newer.topic = old.topic AND newer.seq > old.seq)
+  ORDER BY seq LIMIT $2 FOR NO KEY UPDATE))";
+
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
-pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const ENDED: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs WHERE seq > $2 AND updated_at < $1 AND retired_at IS NULL AND NOT (",
+    open!(),
+    ") ORDER BY seq LIMIT $3"
+);
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE retired_at IS NULL GROUP BY workflow, status, step ORDER BY 1, 2, 3";
 pub(super) const TALLY_OPEN: &str = concat!(
     "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE ",
     open!(),

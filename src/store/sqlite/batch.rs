@@ -8,11 +8,12 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Error, Row as _, SqlSafeStr, Sqlite, SqliteConnection, TypeInfo, ValueRef};
 
 use super::sql::{self, Statements};
-use crate::engine::store::{Commit, Nudge, Row, Table};
+use crate::engine::store::{Commit, Nudge, Retirement, Row, Table};
 use crate::engine::{Run, Timestamp};
 use crate::store::columns::{self, columns_of, senseless};
 use crate::store::group::{
-    Found, Maintenance, MessageRow, Offers, SignalRow, StartRow, StepRow, Transaction, json, named_runs, taken,
+    Found, Maintenance, MessageRow, Offers, SignalRow, StartRow, StepRow, Transaction, json, named_runs, retirements,
+    taken,
 };
 use crate::store::own::{self, OwnTables};
 
@@ -187,6 +188,21 @@ impl Maintenance for Batch<'_> {
 
     async fn wake(&mut self, run: i64, at: Timestamp) -> Result<u64, Error> {
         Ok(sqlx::query(sql::WAKE).bind(run).bind(at.millis()).execute(&mut *self.db).await?.rows_affected())
+    }
+
+    async fn retire(&mut self, runs: &[Retirement], at: Timestamp) -> Result<u64, Error> {
+        let query = sqlx::query(sql::RETIRE).bind(retirements(runs)).bind(at.millis());
+        let retired = query.fetch_all(&mut *self.db).await?;
+        let retired: Vec<i64> = retired.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        for statement in sql::GIVE_UP {
+            self.write(statement, json(&retired)).await?;
+        }
+        Ok(retired.len() as u64)
+    }
+
+    async fn forget_messages(&mut self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let query = sqlx::query(sql::FORGET).bind(before.millis()).bind(limit);
+        Ok(query.execute(&mut *self.db).await?.rows_affected())
     }
 
     async fn begin_timeline(&mut self) -> Result<u64, Error> {

@@ -12,7 +12,7 @@ use crate::store::own::beyond;
 /// The runs that a filter lets through, newest first.
 pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(sql::RUNS);
-    let named = filter.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()) || filter.keys.is_some();
+    let named = filter.names_runs();
     let open = filter.open || filter.stuck.is_some() || filter.status.is_some_and(|status| !status.is_final());
     let troubled = matches!(filter.status, Some(Status::Paused | Status::InDoubt));
     if named || filter.stuck.is_some() {
@@ -26,7 +26,7 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Sqlite> {
         limited(&mut query, filter);
         query.push(")");
     } else {
-        query.push(" WHERE true");
+        query.push(" WHERE retired_at IS NULL");
     }
     alike(&mut query, filter);
     if let Some(prefix) = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty()) {

@@ -37,8 +37,8 @@ use super::columns;
 use super::group::{self, Answer, CommitMeters, Counters, Queue, Request, Upkeep, json};
 use super::own::{self, OwnTables};
 use crate::engine::store::{
-    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Row, RunFilter, Standing, Store,
-    StoreError, Table, Tally,
+    Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Retirement, Row, RunFilter, Standing,
+    Store, StoreError, Table, Tally,
 };
 use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 pub use backup::{BackupError, Copy, backup};
@@ -232,6 +232,18 @@ impl Store for SqliteStore {
         each(query.build().fetch_all(&self.readers).await.map_err(unread)?, columns::run)
     }
 
+    async fn ended(&self, before: Timestamp, after: i64, limit: u32) -> Result<Vec<Run>, StoreError> {
+        let query = sqlx::query(sql::ENDED).bind(before.millis()).bind(after).bind(limit);
+        each(query.fetch_all(&self.readers).await.map_err(unread)?, columns::run)
+    }
+
+    async fn retire(&self, runs: Vec<Retirement>, at: Timestamp) -> Result<u64, StoreError> {
+        match self.upkeep(Upkeep::Retire { runs, at }).await? {
+            Answer::Count(count) => Ok(count),
+            Answer::Claimed(_) => Ok(0),
+        }
+    }
+
     async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
         let query = sqlx::query(if open { sql::TALLY_OPEN } else { sql::TALLY });
         each(query.fetch_all(&self.readers).await.map_err(unread)?, columns::tally)
@@ -325,6 +337,13 @@ impl Store for SqliteStore {
 
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
         self.upkeep(Upkeep::Deliver(deliveries)).await.map(drop)
+    }
+
+    async fn forget_messages(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        match self.upkeep(Upkeep::ForgetMessages { before, limit }).await? {
+            Answer::Count(count) => Ok(count),
+            Answer::Claimed(_) => Ok(0),
+        }
     }
 
     async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {

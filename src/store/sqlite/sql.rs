@@ -168,11 +168,35 @@ pub(super) const WAKE: &str = concat!(
 UPDATE runs SET due_at = ?2 WHERE seq = ?1 AND owner IS NULL AND (due_at IS NULL OR due_at > ?2) AND ",
     open!()
 );
+/// Of `[seq, revision, keeps]`.
+pub(super) const RETIRE: &str = concat!(
+    "
+UPDATE runs SET state = new.value ->> 2, retired_at = ?2
+FROM jsonb_each(?1) AS new
+WHERE runs.seq = new.value ->> 0 AND runs.revision = new.value ->> 1
+  AND runs.retired_at IS NULL AND runs.owner IS NULL AND runs.due_at IS NULL AND NOT (runs.",
+    open!(),
+    ")
+RETURNING seq"
+);
+/// What retired runs leave, of a list of them.
+pub(super) const GIVE_UP: [&str; 2] = [
+    "DELETE FROM history WHERE run IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM signals WHERE run IN (SELECT value FROM json_each(?1))",
+];
 /// Of `[seq, state, how often offered, due_at]`; what was closed meanwhile stays so.
 pub(super) const DELIVER: &str = "
 UPDATE outbox SET state = new.value ->> 1, attempts = outbox.attempts + new.value ->> 2, due_at = new.value ->> 3
 FROM jsonb_each(?1) AS new
 WHERE outbox.seq = new.value ->> 0 AND outbox.state = 'pending'";
+
+/// The newest message of a topic stays.
+pub(super) const FORGET: &str = "
+DELETE FROM outbox WHERE seq IN (
+  SELECT seq FROM outbox AS old
+  WHERE state <> 'pending' AND created_at < ?1
+    AND EXISTS (SELECT 1 FROM outbox AS newer WHERE newer.topic = old.topic AND newer.seq > old.seq)
+  ORDER BY seq LIMIT ?2)";
 
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1");
@@ -203,7 +227,14 @@ pub(super) const OF_KEYS: &str = concat!(
 /// The open runs that an index of their own holds; what a query says must be written just so.
 pub(super) const TROUBLED: &str = concat!(open!(), " AND (error IS NOT NULL OR status IN ('paused', 'in-doubt'))");
 
-pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs GROUP BY workflow, status, step ORDER BY 1, 2, 3";
+pub(super) const ENDED: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs WHERE seq > ?2 AND updated_at < ?1 AND retired_at IS NULL AND NOT (",
+    open!(),
+    ") ORDER BY seq LIMIT ?3"
+);
+pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE retired_at IS NULL GROUP BY workflow, status, step ORDER BY 1, 2, 3";
 pub(super) const TALLY_OPEN: &str = concat!(
     "SELECT workflow, status, step, count(*), min(created_at) FROM runs INDEXED BY runs_open WHERE ",
     open!(),

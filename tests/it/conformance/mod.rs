@@ -9,6 +9,7 @@ mod outbox;
 mod race;
 mod reading;
 mod restart;
+mod retention;
 mod rows;
 mod runs;
 mod sample;
@@ -106,6 +107,7 @@ on_every_store! {
     outbox::a_message_is_offered_until_it_is_closed,
     outbox::a_closed_message_stays_closed,
     outbox::the_newest_message_of_a_topic_is_found,
+    outbox::old_messages_are_forgotten_but_the_newest_of_a_topic,
 
     reading::runs_are_filtered,
     reading::runs_come_newest_first,
@@ -116,6 +118,13 @@ on_every_store! {
     reading::nothing_is_found_in_an_empty_store,
     reading::changes_are_told,
     reading::a_change_of_somebody_else_is_announced,
+
+    retention::ended_runs_are_found_in_their_order,
+    retention::a_retired_run_leaves_its_name_and_its_end,
+    retention::the_key_of_a_retired_run_stays_taken,
+    retention::a_retired_run_is_found_by_its_name_alone,
+    retention::what_is_not_over_is_not_retired,
+    retention::a_retired_run_hears_an_operator,
 
     race::one_revision_is_stepped_once,
     race::one_key_is_inserted_once,

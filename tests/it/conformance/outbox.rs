@@ -31,7 +31,7 @@ pub async fn messages_are_offered_in_the_order_of_commits<S: StoreUnderTest>() {
     let first: Vec<_> = store.outbox_due(at(9), 2).await.unwrap();
     assert_eq!(first.iter().map(|entry| entry.message.id.as_str()).collect::<Vec<_>>(), ["z", "b"]);
     assert_eq!(store.outbox_next().await.unwrap(), Some(at(4)));
-    assert_eq!(store.outbox_depth().await.unwrap(), (3, Some(at(4))));
+    assert_eq!(store.outbox_depth().await.unwrap(), (4, Some(at(4))));
 
     let stored = entry(store, "z").await;
     let (state, due_at, created_at) = (OutboxState::Pending, at(5), at(5));
@@ -121,4 +121,36 @@ pub async fn the_newest_message_of_a_topic_is_found<S: StoreUnderTest>() {
     assert_eq!(newest, entry(store, "a").await, "whatever has become of it");
     commit(store, sending(3, [about("e", "ask")])).await;
     assert_eq!(store.outbox_topic("ask").await.unwrap().unwrap().message.id, "e");
+}
+
+pub async fn old_messages_are_forgotten_but_the_newest_of_a_topic<S: StoreUnderTest>() {
+    let subject = S::fresh().await;
+    let store = subject.store();
+    let of = |id: &str, topic: &str| OutboxMessage { topic: topic.into(), ..message(id, None) };
+    commit(store, sending(1, [of("a", "x"), of("b", "x"), of("c", "x"), of("d", "y"), of("pending", "x")])).await;
+    commit(store, sending(5, [of("late", "x"), of("last", "x")])).await;
+    for (id, state) in [("a", OutboxState::Acknowledged), ("b", OutboxState::Superseded), ("c", OutboxState::Expired)] {
+        deliver(store, id, state, 2).await;
+    }
+    for id in ["d", "late", "last"] {
+        deliver(store, id, OutboxState::Acknowledged, 6).await;
+    }
+    let left = async || {
+        let mut left = Vec::new();
+        for id in ["a", "b", "c", "d", "pending", "late", "last"] {
+            left.extend(store.outbox(id).await.unwrap().map(|_| id));
+        }
+        left.join(" ")
+    };
+    assert_eq!(store.forget_messages(at(1), 9).await.unwrap(), 0);
+    assert_eq!(store.forget_messages(at(5), 2).await.unwrap(), 2);
+    assert_eq!(left().await, "c d pending late last", "the oldest first");
+    assert_eq!(store.forget_messages(at(5), 9).await.unwrap(), 1);
+    assert_eq!(store.forget_messages(at(9), 9).await.unwrap(), 1);
+    assert_eq!(left().await, "d pending last");
+    assert_eq!(store.outbox_topic("x").await.unwrap().unwrap().message.id, "last");
+    // Numbers go on from the last one.
+    let last = entry(store, "last").await.seq;
+    commit(store, sending(9, [message("next", None)])).await;
+    assert!(entry(store, "next").await.seq > last);
 }

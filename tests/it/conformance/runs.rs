@@ -29,6 +29,7 @@ pub async fn a_started_run_is_new_and_due<S: StoreUnderTest>() {
         error: None,
         created_at: at(3),
         updated_at: at(3),
+        retired_at: None,
     };
     assert_eq!(run, expected);
     assert_eq!(store.history(run.seq).await.unwrap(), vec![]);

@@ -51,6 +51,8 @@ impl World {
             81..=85 => Operation::Renew { owner, now, until },
             86..=87 => Operation::ReleaseOthers { owner, now },
             93..=94 => Operation::Hold { part: self.dice.pick(&["outbox", "other"]), owner, now, until },
+            95..=96 => self.retire(),
+            97 => Operation::ForgetMessages(self.soon(), self.dice.between(0, 5) as u32),
             88..=92 => Operation::Wake { run: self.run_id(), at: self.soon() },
             _ => Operation::Deliver(self.deliveries()),
         }
@@ -75,12 +77,31 @@ impl World {
             11 => Operation::Newest("cursors", self.dice.pick(&["read_until", "complete_at"])),
             12 => Operation::Holds(self.guard()),
             13 => Operation::OutboxTopic(self.topic()),
+            14 if self.dice.chance(50) => {
+                let after = self.dice.chance(50).then(|| self.run_id());
+                Operation::Ended(self.soon(), after, self.dice.between(0, 5) as u32)
+            }
             14 => Operation::Tally(self.dice.chance(50)),
             15 => Operation::Page("cursors", self.page()),
             16 => Operation::Sum("cursors", self.dice.pick(&["read_until", "complete_at"]), self.some_columns()),
             17 => Operation::LastCommit,
             _ => Operation::Outbox(self.message_id()),
         }
+    }
+
+    /// Some of the runs, whatever they are doing; now and then at another revision.
+    fn retire(&mut self) -> Operation {
+        let mut runs: Vec<(RunId, i64)> = Vec::new();
+        for _ in 0..self.dice.between(0, 4) {
+            if !self.runs.is_empty() {
+                let (run, _) = self.dice.pick(&self.runs);
+                let revision = run.revision - i64::from(self.dice.chance(10));
+                if runs.iter().all(|(known, _)| *known != run.id) {
+                    runs.push((run.id, revision));
+                }
+            }
+        }
+        Operation::Retire(runs, self.now)
     }
 
     fn soon(&mut self) -> Timestamp {
@@ -217,7 +238,7 @@ impl World {
             seq: 0,
             revision: run.revision + stale(dice),
             token: run.token + stale(dice),
-            mailbox: dice.chance(40).then(|| run.signals - i64::from(dice.chance(15))),
+            mailbox: dice.chance(50).then(|| run.signals - i64::from(dice.chance(25))),
             known_signals: run.signals - i64::from(dice.chance(25)),
             consumed: mail.iter().map(|signal| signal.number).filter(|_| dice.chance(50)).collect(),
             status,

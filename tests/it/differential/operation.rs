@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bondflow::engine::store::{Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, Page, Row, RunFilter};
+use bondflow::engine::store::{
+    Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, Page, Retirement, Row, RunFilter,
+};
 use bondflow::engine::{Run, RunId, Store, Timestamp};
 use bondflow::store::memory::Dump;
 use serde::Serialize;
@@ -39,10 +41,15 @@ pub enum Operation {
         at: Timestamp,
     },
     Deliver(Vec<(String, OutboxState, Timestamp)>),
+    /// Runs, each at a revision.
+    Retire(Vec<(RunId, i64)>, Timestamp),
+    ForgetMessages(Timestamp, u32),
     NextDue,
     Run(RunId),
     Runs(RunFilter),
     Tally(bool),
+    /// Those of before, from the one after.
+    Ended(Timestamp, Option<RunId>, u32),
     Pins,
     Mailbox(RunId),
     History(RunId),
@@ -101,10 +108,22 @@ impl Operation {
                 let delivery = |(id, state, due_at): (String, _, _)| Delivery { seq: numbers.get(&id), state, due_at };
                 json!(store.delivered(offers.into_iter().map(delivery).collect()).await.unwrap())
             }
+            Self::Retire(runs, at) => {
+                let retirement = |(run, revision): (RunId, i64)| Retirement {
+                    seq: number(&run),
+                    revision,
+                    keeps: format!("{{\"of\":\"{run}\"}}"),
+                };
+                json!(store.retire(runs.into_iter().map(retirement).collect(), at).await.unwrap())
+            }
+            Self::ForgetMessages(before, limit) => json!(store.forget_messages(before, limit).await.unwrap()),
             Self::NextDue => json!(store.next_due().await.unwrap()),
             Self::Run(id) => runs(store.run(&id).await.unwrap().into_iter().collect()),
             Self::Runs(filter) => runs(store.runs(&filter).await.unwrap()),
             Self::Tally(open) => json!(store.tally(open).await.unwrap()),
+            Self::Ended(before, after, limit) => {
+                runs(store.ended(before, after.as_ref().map_or(0, number), limit).await.unwrap())
+            }
             Self::Pins => {
                 let mut pins = store.pins().await.unwrap();
                 pins.sort();

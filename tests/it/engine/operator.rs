@@ -1,7 +1,7 @@
 //! What an operator asks of a run.
 
 use bondflow::engine::operator::{Request, Word};
-use bondflow::engine::{Status, StepError};
+use bondflow::engine::{Retirement, Status, StepError};
 use serde_json::json;
 
 use bondflow::engine::Store as _;
@@ -302,6 +302,22 @@ async fn a_run_that_has_ended_answers_what_is_so() {
     assert_eq!(audit[0], "resume refused it has ended (completed at `done`)");
     assert_eq!(audit[3], "signal refused it does not wait at `listen`: it is completed at `done`");
     assert_eq!(audit.len(), 4);
+}
+
+#[tokio::test]
+async fn a_retired_run_refuses_everything() {
+    let scene = Scene::new();
+    let _daemon = scene.daemon("a");
+    scene.start("k").await;
+    let ended = scene.at_rest("k", Status::Completed).await;
+    let retirement = Retirement { seq: ended.seq, revision: ended.revision, keeps: "{}".into() };
+    assert_eq!(scene.store.retire(vec![retirement], super::scene::START).await.unwrap(), 1);
+    scene.request("k", Request::Resume).await;
+    scene.request("k", Request::Signal { name: "word".into(), payload: json!("hello") }).await;
+    let run = scene.until("k", |run| !run.has_mail() && run.owner.is_none()).await;
+    assert_eq!((run.status, run.state.as_str(), run.due_at), (Status::Completed, "{}", None));
+    let refused = "refused it has ended (completed at `done`) and is retired: what it knew is gone";
+    assert_eq!(scene.audit("k").await, [format!("resume {refused}"), format!("signal {refused}")]);
 }
 
 #[tokio::test]

@@ -218,7 +218,7 @@ async fn a_spent_invoice_is_tried_again_when_an_operator_says_so() {
 }
 
 /// The program itself, beside a daemon at work.
-async fn ctl(world: &World, args: &[&str]) -> (Option<i32>, String, String) {
+pub async fn ctl(world: &World, args: &[&str]) -> (Option<i32>, String, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_workflowctl"));
     program.args(["--database", &world.database_url()]).args(args);
     program.env("USER", "alice").env_remove("SUDO_USER").stdin(Stdio::null()).stdout(Stdio::piped());
