@@ -36,6 +36,9 @@ impl History {
             return Err(Failure::Usage("--follow never ends one JSON document: use -o jsonl".to_owned()));
         }
         let run = find(desk.store.as_ref(), &self.id).await?;
+        if let Some(at) = run.retired_at {
+            eprintln!("the run is retired since {at}: its history until then is gone");
+        }
         let mut told = 0;
         loop {
             // The status is read first: what a run did last stands in the history by then.

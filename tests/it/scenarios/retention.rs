@@ -62,5 +62,7 @@ async fn a_finished_payout_is_retired_and_never_starts_again() {
     assert!(!shown.contains(row["payout_preimage"].as_str().unwrap()), "{shown}");
     let (_, why, _) = ctl(&world, &["why", &runs[0].0[..8]]).await;
     assert!(why.contains("is retired"), "{why}");
+    let (code, history, told) = ctl(&world, &["history", &runs[0].0[..8], "-o", "jsonl"]).await;
+    assert!(code == Some(0) && history.is_empty() && told.contains("is retired since"), "{history}{told}");
     world.stop().await;
 }
