@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use crate::engine::{Store, StoreError, Timestamp};
 
+use super::policy::Doubt;
 use super::policy::{Circumstances, HashRecord, Ledger, Observation, Verdict};
-use super::policy::{Doubt, PaymentStatus};
-use super::ports::{Lightning, Unavailable};
+use super::ports::{Hash, Lightning, Unavailable};
 use super::tables::PAYMENTS;
 use super::terms::Terms;
 
@@ -65,20 +65,30 @@ impl World {
         if first.1 != Verdict::InDoubt(Doubt::LedgerUnread) {
             return Ok(first);
         }
-        Ok(record.judge(seen, &at(self.ledger().await?)))
+        Ok(record.judge(seen, &at(self.ledger(record).await?)))
     }
 
-    /// Whether the node still knows the newest payment that the database knows: its indices count
-    /// all payments together, so the newest is the one with the highest.
-    async fn ledger(&self) -> Result<Ledger, StoreError> {
+    /// The newest payment that the database knows the node to have had: its indices count all
+    /// payments together, so the newest is the one with the highest.
+    pub async fn newest_judged(&self) -> Result<Option<Hash>, StoreError> {
         let newest = self.store.newest(PAYMENTS.name, "judged_index").await?;
         let hash = newest.as_ref().and_then(|row| row.get("hash")).and_then(Value::as_str);
-        let Some(hash) = hash.and_then(super::books::secret32) else { return Ok(Ledger::Intact) };
-        Ok(match self.lightning.track(hash).await {
-            Observation::Payment { status: PaymentStatus::Succeeded { .. } | PaymentStatus::Failed(_), .. }
-            | Observation::Payment { status: PaymentStatus::InFlight | PaymentStatus::Unknown, .. } => Ledger::Intact,
-            Observation::NotFound => Ledger::Gap,
-            Observation::Refused(_) | Observation::Unavailable | Observation::Silent => Ledger::Unread,
-        })
+        Ok(hash.and_then(super::books::secret32))
+    }
+
+    /// Whether the node still knows the newest payment that the database knows, and the one that
+    /// witnessed the send in question: a node that was wiped, and has paid something since, knows
+    /// the newest again.
+    async fn ledger(&self, record: &HashRecord) -> Result<Ledger, StoreError> {
+        let witness = record.undecided.and_then(|send| send.witness);
+        let newest = self.newest_judged().await?.filter(|newest| Some(*newest) != witness);
+        for hash in witness.into_iter().chain(newest) {
+            match self.lightning.track(hash).await {
+                Observation::Payment { .. } => {}
+                Observation::NotFound => return Ok(Ledger::Gap),
+                Observation::Refused(_) | Observation::Unavailable | Observation::Silent => return Ok(Ledger::Unread),
+            }
+        }
+        Ok(Ledger::Intact)
     }
 }

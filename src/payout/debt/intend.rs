@@ -78,7 +78,8 @@ impl<S: Owing> Step<S> for Intend {
         let next = seen
             .begin_send(valid_until.secs())
             .map_err(|error| StepError::pause("send-forbidden", error.to_string()))?;
-        Ok(Intended::Send(Box::new(next), valid_until))
+        let witness = self.0.newest_judged().await.map_err(|error| StepError::retry(error.to_string()))?;
+        Ok(Intended::Send(Box::new(next.witnessed(witness)), valid_until))
     }
 
     fn transition(&self, outcome: Intended, tx: &mut Transition<'_, S>) {

@@ -88,6 +88,8 @@ impl<S: Owing> Step<S> for Pay {
             }
             Paying::NeverArrived(record) => {
                 tx.state.debt_mut().keep(*record);
+                let text = "lnd did not take a send in its time, and can't any more: the payment is sent again";
+                tx.effects.alarms.push(("send-lost", text.to_owned()));
                 Some((record, "never-arrived"))
             }
             Paying::AttemptFailed(record) => {

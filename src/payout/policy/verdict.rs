@@ -34,6 +34,10 @@ pub struct SendRecord {
     pub arrived: bool,
     /// What lnd itself answered to this send, if it refused it.
     pub refusal: Option<Refusal>,
+    /// The newest payment that the database knew lnd to have when this send was intended. A lnd that has forgotten it
+    /// may have forgotten this send, too, whatever it has paid since.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "witness_text")]
+    pub witness: Option<[u8; 32]>,
 }
 
 /// All that the database knows about the sends of one payment hash.
@@ -91,8 +95,13 @@ impl HashRecord {
             return Err(SendForbidden::Undecided { intent });
         }
         let sends = self.sends.saturating_add(1);
-        let undecided = SendRecord { intent: sends, send_valid_until, arrived: false, refusal: None };
+        let undecided = SendRecord { intent: sends, send_valid_until, arrived: false, refusal: None, witness: None };
         Ok(Self { sends, undecided: Some(undecided), ..*self })
+    }
+
+    /// The same, the send that was begun being witnessed by the newest payment that lnd is known to have.
+    pub fn witnessed(self, witness: Option<[u8; 32]>) -> Self {
+        Self { undecided: self.undecided.map(|send| SendRecord { witness, ..send }), ..self }
     }
 
     /// The highest `payment_index` that was judged, if lnd ever showed a payment of this hash that has ended.
@@ -233,7 +242,8 @@ impl HashRecord {
         if index != 0 && index <= self.judged_index {
             return *self;
         }
-        let adopted = SendRecord { intent: 0, send_valid_until: at.asked_at, arrived: true, refusal: None };
+        let adopted =
+            SendRecord { intent: 0, send_valid_until: at.asked_at, arrived: true, refusal: None, witness: None };
         let undecided = self.undecided.map_or(adopted, |send| SendRecord { arrived: true, ..send });
         Self { undecided: Some(undecided), sends: self.sends.max(1), ..*self }
     }
@@ -273,6 +283,26 @@ mod hash_text {
         let text = String::deserialize(deserializer)?;
         let bytes = hex::decode(text).map_err(serde::de::Error::custom)?;
         bytes.try_into().map_err(|_| serde::de::Error::custom("a hash has 32 bytes"))
+    }
+}
+
+/// The same for a witness, if there is one.
+mod witness_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::hash_text;
+
+    pub fn serialize<S: Serializer>(witness: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        match witness {
+            None => serializer.serialize_none(),
+            Some(hash) => hash_text::serialize(hash, serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        #[derive(Deserialize)]
+        struct Hash(#[serde(with = "hash_text")] [u8; 32]);
+        Ok(Option::<Hash>::deserialize(deserializer)?.map(|Hash(hash)| hash))
     }
 }
 

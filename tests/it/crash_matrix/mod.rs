@@ -108,23 +108,56 @@ fn every_scenario_ends_as_it_must_and_the_same_each_time() {
 }
 
 /// Outcomes that no scenario leads through, with the reason.
-const UNVISITED: [(&str, &str, &str, &str); 2] = [
+const UNVISITED: [(&str, &str, &str, &str); 4] = [
     ("bond_payout", "settle", "claimed_and_invoiced", "only a bond that was taken over from mostrod: `import::tests`"),
     ("trade_payout", "review", "tried_before", "only a trade that was taken over from mostrod: `import::tests`"),
+    (
+        "bond_payout",
+        "intend",
+        "no_invoice",
+        "only after a payment without an invoice, which a restored database took on",
+    ),
+    (
+        "trade_payout",
+        "intend",
+        "no_invoice",
+        "only after a payment without an invoice, which a restored database took on",
+    ),
 ];
 
+/// What no scenario leads through undisturbed is looked for where calls of lnd go wrong, until all is found.
 #[test]
-#[ignore = "takes minutes: make crash-matrix"]
 fn every_step_and_outcome_is_visited() {
-    let mut visited: BTreeSet<_> = undisturbed().iter().flat_map(|(_, ended)| ended.visited()).collect();
-    for mode in [Fault::LostBefore, Fault::Late(60_000), Fault::DiesAfter] {
-        for (scenario, ended) in undisturbed() {
-            for at in 0..ended.faults.calls(Port::Lnd) {
-                let faults = vec![CallFault { port: Port::Lnd, at, fault: mode }];
-                visited.extend(live(&Plan { faults, ..scenario.plan.clone() }).visited());
-            }
+    let all = undisturbed();
+    let visited = Mutex::new(all.iter().flat_map(|(_, ended)| ended.visited()).collect::<BTreeSet<_>>());
+    let mut work = Vec::new();
+    for fault in [Fault::DiesAfter, Fault::LostBefore, Fault::Late(60_000)] {
+        for (scenario, ended) in &all {
+            let calls = 0..ended.faults.calls(Port::Lnd).min(MANY_CALLS);
+            work.extend(calls.map(|at| (scenario, CallFault { port: Port::Lnd, at, fault })));
         }
     }
+    on_all_cores(&work, |(scenario, fault)| {
+        if !missing(&visited.lock().unwrap()).is_empty() {
+            let more = live(&Plan { faults: vec![*fault], ..scenario.plan.clone() }).visited();
+            visited.lock().unwrap().extend(more);
+        }
+        None
+    });
+    let visited = visited.into_inner().unwrap();
+    for (workflow, step, outcome, why) in UNVISITED {
+        let place = (workflow.to_owned(), step.to_owned(), outcome.to_owned());
+        assert!(!visited.contains(&place), "{place:?} is visited, which needs no reason ({why})");
+    }
+    let missing = missing(&visited);
+    assert!(missing.is_empty(), "no scenario leads through {missing:#?}");
+}
+
+/// Workflow, step and outcome.
+type Place = (String, String, String);
+
+/// The outcomes of all definitions that are not among these, and without a reason for it.
+fn missing(visited: &BTreeSet<Place>) -> Vec<Place> {
     let mut missing = Vec::new();
     for text in
         [bond_payout::DEFINITION, bond_release::DEFINITION, order_resolution::DEFINITION, trade_payout::DEFINITION]
@@ -136,14 +169,13 @@ fn every_step_and_outcome_is_visited() {
                 let excused = UNVISITED
                     .iter()
                     .any(|(workflow, at, said, _)| (*workflow, *at, *said) == (&*place.0, &*place.1, &*place.2));
-                assert!(!excused || !visited.contains(&place), "{place:?} is visited: it needs no reason");
                 if !excused && !visited.contains(&place) {
                     missing.push(place);
                 }
             }
         }
     }
-    assert!(missing.is_empty(), "no scenario leads through {missing:#?}");
+    missing
 }
 
 /// The scenarios that are short, or all the others.

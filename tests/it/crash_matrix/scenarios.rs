@@ -375,6 +375,15 @@ pub fn scenarios() -> Vec<Scenario> {
         .bond(false, paid())
         .pays(&[500]),
         Scenario::new(
+            "an_old_backup_is_put_back",
+            Plan {
+                happenings: vec![(1_600, Happening::BackedUp), (60_000, Happening::PutBack)],
+                ..one(answering(vec![Answer { after: 8_000, ..Answer::paid() }]))
+            },
+        )
+        .bond(false, paid())
+        .pays(&[500]),
+        Scenario::new(
             "the_dispute_is_taken_first",
             Plan { relays: 3, ..one(OrderPlan { takes_first: true, rulings: 3, ..default() }) },
         )

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bondflow::payout::messages::{Incoming, Outgoing, Request, Ruling, Said, Slash};
+use bondflow::payout::ports::Hash;
 
 use super::invoices::{Draft, secret, sign};
-use super::lnd::{Fate, Lnd, Payable};
+use super::lnd::{Fate, Lnd, Payable, hash_of};
 use super::people::{self, SOLVER};
 use super::plan::{Answer, OrderPlan, With};
 use super::time::Time;
@@ -20,13 +21,22 @@ pub struct Clients {
     said: u64,
     /// How many requests each order's winner and buyer have heard.
     heard: BTreeMap<(usize, bool), usize>,
+    /// Which order's share, or trade, each invoice is for.
+    made: BTreeMap<Hash, (usize, bool)>,
     /// The last invoice of each.
     last: BTreeMap<(usize, bool), String>,
 }
 
 impl Clients {
     pub fn new(time: &Time, lnd: &Lnd) -> Self {
-        Self { time: time.clone(), lnd: lnd.clone(), said: 0, heard: BTreeMap::new(), last: BTreeMap::new() }
+        Self {
+            time: time.clone(),
+            lnd: lnd.clone(),
+            said: 0,
+            heard: BTreeMap::new(),
+            made: BTreeMap::new(),
+            last: BTreeMap::new(),
+        }
     }
 
     /// Whose request for an invoice this is, for the bond's share or the trade's sats, how many sats,
@@ -60,11 +70,17 @@ impl Clients {
         }
     }
 
-    /// An invoice that the network knows, for so long.
-    pub fn invoice(&mut self, order: usize, sats: u64, lasts: u32, fates: &[Fate]) -> String {
+    /// Which order's share, or trade, each invoice is for.
+    pub fn made(&self) -> &BTreeMap<Hash, (usize, bool)> {
+        &self.made
+    }
+
+    /// An invoice that the network knows, for so long: for an order's share, or for its trade.
+    pub fn invoice(&mut self, (order, share): (usize, bool), sats: u64, lasts: u32, fates: &[Fate]) -> String {
         self.said += 1;
         let (preimage, created_at) = (secret(&format!("invoice {}", self.said)), self.time.now().secs());
         let payee = u8::try_from(order % 200 + 10).unwrap();
+        self.made.insert(hash_of(preimage), (order, share));
         self.lnd.offer(Payable {
             preimage,
             sats: Some(sats),
@@ -78,21 +94,22 @@ impl Clients {
 
     /// What is said with an answer over so many sats.
     pub fn answer(&mut self, order: usize, plan: &OrderPlan, share: bool, sats: u64, with: &With) -> Vec<Incoming> {
+        let of = (order, share);
         let texts: Vec<Option<String>> = match with {
             With::Silence => vec![],
-            With::Invoice(fates) => vec![Some(self.invoice(order, sats, LASTS, fates))],
-            With::Short(secs, fates) => vec![Some(self.invoice(order, sats, *secs, fates))],
+            With::Invoice(fates) => vec![Some(self.invoice(of, sats, LASTS, fates))],
+            With::Short(secs, fates) => vec![Some(self.invoice(of, sats, *secs, fates))],
             With::Race(one, other) => {
-                vec![Some(self.invoice(order, sats, LASTS, one)), Some(self.invoice(order, sats, LASTS, other))]
+                vec![Some(self.invoice(of, sats, LASTS, one)), Some(self.invoice(of, sats, LASTS, other))]
             }
-            With::Again => vec![self.last.get(&(order, share)).cloned()],
-            With::WrongAmount => vec![Some(self.invoice(order, sats + 1, LASTS, &[]))],
-            With::Odd => vec![Some(self.odd(order, sats))],
+            With::Again => vec![self.last.get(&of).cloned()],
+            With::WrongAmount => vec![Some(self.invoice(of, sats + 1, LASTS, &[]))],
+            With::Odd => vec![Some(self.odd(of, sats))],
             With::Garbage => vec![Some("no invoice".to_owned())],
             With::NoPayload => vec![None],
         };
         if let Some(Some(last)) = texts.last() {
-            self.last.insert((order, share), last.clone());
+            self.last.insert(of, last.clone());
         }
         let sender = if share { people::winner(order, plan) } else { people::buyer(order) };
         texts
@@ -105,8 +122,8 @@ impl Clients {
     }
 
     /// The node takes it for one without an amount, and so refuses a send that names none.
-    fn odd(&mut self, order: usize, sats: u64) -> String {
-        let text = self.invoice(order, sats, LASTS, &[]);
+    fn odd(&mut self, of: (usize, bool), sats: u64) -> String {
+        let text = self.invoice(of, sats, LASTS, &[]);
         let preimage = secret(&format!("invoice {}", self.said));
         let expires_at = self.time.now().secs() + i64::from(LASTS);
         let fates = VecDeque::new();
@@ -115,7 +132,7 @@ impl Clients {
     }
 
     pub fn lie(&mut self, order: usize, plan: &OrderPlan, sats: u64) -> Incoming {
-        let text = self.invoice(order, sats, LASTS, &[]);
+        let text = self.invoice((order, true), sats, LASTS, &[]);
         let request = Request::BondInvoice(Some(text));
         self.message(people::loser(order, plan), "", people::order_id(order), request)
     }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::faults::{Fault, Faults, Life, Port};
 use super::lnd::Lnd;
 use super::relays::{PlainSealer, Relays};
+use super::restored::PutBack;
 use super::time::Time;
 
 /// How long the adapters wait for an answer.
@@ -48,7 +49,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(outside: &Outside, owner: &str) -> Self {
+    /// Starts it, on a database that was put back, or on one that was not.
+    pub fn start(outside: &Outside, owner: &str, put_back: Option<PutBack>) -> Self {
         let life = Life::new();
         let ports = Arc::new(Ports { life: life.clone(), outside: outside.clone(), intake: OnceLock::new() });
         let store = Arc::new(store(outside, &life));
@@ -68,7 +70,7 @@ impl Daemon {
             owner: owner.to_owned(),
             options: Options { lease: LEASE, workers: 8 },
         });
-        let intake = Intake::new(world, engine.clone(), workflows);
+        let intake = Intake::new(world.clone(), engine.clone(), workflows);
         let _ = ports.intake.set(intake.clone());
         let hurry = Arc::new(Notify::new());
         let publisher = Arc::clone(&ports) as Arc<dyn Publisher>;
@@ -78,8 +80,12 @@ impl Daemon {
         // Whichever part ends, the daemon is over: nobody asks it to.
         let stop = watch::Sender::new(false);
         let (to_engine, to_courier, ended) = (stop.subscribe(), stop.subscribe(), life.clone());
+        let time = outside.time.clone();
         tasks.spawn(async move {
             let _stop = stop;
+            if let Some(put_back) = put_back {
+                put_back.mend(&world, &time).await;
+            }
             let _ = engine.run(to_engine).await;
             ended.die();
         });

@@ -85,6 +85,15 @@ enum Deed {
     Fail(Hash, u64, FailureReason),
 }
 
+/// What really became of a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truth {
+    /// The payee has the sats; here is the preimage.
+    Paid([u8; 32]),
+    UnderWay,
+    Nothing,
+}
+
 /// Whether the node serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
@@ -243,6 +252,15 @@ impl Lnd {
     /// Whether somebody holds a payment of that hash.
     pub fn holds(&self, hash: Hash) -> bool {
         self.books().payable.get(&hash).is_some_and(|(_, standing)| *standing == Standing::Held)
+    }
+
+    /// What a person finds out about a payment of that hash by looking at channels and payee.
+    pub fn truth(&self, hash: Hash) -> Truth {
+        match self.books().payable.get(&hash) {
+            Some((payable, Standing::Paid)) => Truth::Paid(payable.preimage),
+            Some((_, Standing::Held)) => Truth::UnderWay,
+            _ => Truth::Nothing,
+        }
     }
 
     /// Whoever holds a payment claims it, or gives it back. An invoice that nobody has paid can be

@@ -15,5 +15,6 @@ pub mod lnd;
 pub mod people;
 pub mod plan;
 mod relays;
+mod restored;
 mod time;
 pub mod world;

@@ -1,5 +1,6 @@
 //! The rows of the trades and the names of their people.
 
+use bondflow::engine::RunId;
 use bondflow::engine::store::{Commit, RowWrite};
 use bondflow::payout::books::insert;
 use bondflow::payout::messages::Outgoing;
@@ -59,6 +60,17 @@ pub fn run_of(order: usize, which: Which) -> (&'static str, String) {
         Which::Trade => (trade_payout::NAME, order_id(order)),
         Which::Resolution => (order_resolution::NAME, order_id(order)),
     }
+}
+
+/// The run that pays an order's share, or its trade.
+pub fn payout_of(order: usize, plan: &OrderPlan, share: bool) -> RunId {
+    let which = match (share, plan.slash_seller == plan.buy) {
+        (false, _) => Which::Trade,
+        (true, false) => Which::MakerPayout,
+        (true, true) => Which::TakerPayout,
+    };
+    let (workflow, key) = run_of(order, which);
+    RunId::of(workflow, &key)
 }
 
 /// What the winner is owed of the slashed bond.

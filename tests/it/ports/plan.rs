@@ -14,6 +14,9 @@ pub struct Plan {
     /// How far lnd's clock is ahead of the daemon's, milliseconds.
     pub skew: i64,
     pub orders: Vec<OrderPlan>,
+    /// How one thing after the other that clients say comes to the node; what is beyond the list
+    /// comes at once.
+    pub ways: Vec<Way>,
     /// What happens when, milliseconds from the beginning.
     pub happenings: Vec<(u32, Happening)>,
     /// Calls that go wrong.
@@ -23,6 +26,18 @@ pub struct Plan {
     /// When the last fault is over, milliseconds from the beginning: from then on everything works,
     /// and all that is open must come to its end.
     pub calm_from: u32,
+}
+
+/// How what was said comes to the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    AtOnce,
+    /// After so many milliseconds: something that is said later may be there first.
+    Late(u32),
+    /// Twice, the second time so many milliseconds after the first.
+    Twice(u32),
+    /// Not before a relay is reached anew, or is read again: the relay has it.
+    Missed,
 }
 
 /// The terms that differ from world to world.
@@ -150,13 +165,17 @@ impl Answer {
 }
 
 /// Which request an operator makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     Resume,
     Pause,
     Cancel,
     /// Goes on from one of these steps: `settle`, `request_invoice`, `intend`, `pay`, `escrow`.
     Retry(u8),
+    /// Says of a payment in doubt what became of it; or, if not true, proves it by a wrong preimage.
+    Resolve(bool),
+    /// Gives an invoice that came some other way, with what becomes of its payments.
+    Signal(Vec<Fate>),
 }
 
 /// The steps that an operator may want to go on from.
@@ -189,6 +208,10 @@ pub enum Happening {
     LndRestarts,
     /// lnd's payment database is lost.
     LndWiped,
+    /// Somebody keeps a copy of the database.
+    BackedUp,
+    /// Somebody stops the daemon and puts the last copy of the database in its place.
+    PutBack,
     /// A relay is not reached for so many milliseconds.
     RelayGone(u32, u32),
     /// The clock is set forward, or back, by so many milliseconds.
@@ -215,6 +238,7 @@ impl Default for Plan {
             relays: 1,
             skew: 0,
             orders: vec![OrderPlan::default()],
+            ways: Vec::new(),
             happenings: Vec::new(),
             faults: Vec::new(),
             every_step_twice: false,

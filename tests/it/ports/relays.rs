@@ -48,11 +48,17 @@ impl Relays {
     pub fn set_reached(&self, relay: usize, reached: bool) {
         let mut shelves = self.shelves();
         let count = shelves.relays.len();
-        shelves.relays[relay % count].0 = reached;
+        let relay = relay % count;
+        shelves.relays[relay].0 = reached;
+        if reached {
+            shelves.hand_over(|relays| relays.contains(&relay));
+        }
     }
 
     pub fn reach_all(&self) {
-        self.shelves().relays.iter_mut().for_each(|relay| relay.0 = true);
+        let mut shelves = self.shelves();
+        shelves.relays.iter_mut().for_each(|relay| relay.0 = true);
+        shelves.hand_over(|_| true);
     }
 
     /// Whether more than half of them are reached.
@@ -86,8 +92,8 @@ impl Relays {
         self.shelves().relays.iter().flat_map(|(_, stored)| stored.clone()).collect()
     }
 
-    /// A client says something, `copies` times; whether a relay took it.
-    pub fn say(&self, incoming: &Incoming, copies: u32) -> bool {
+    /// A client says something; whether a relay took it. Whoever listens hears of it by [`deliver`](Self::deliver).
+    pub fn say(&self, incoming: &Incoming) -> bool {
         let mut shelves = self.shelves();
         let reached: BTreeSet<usize> =
             shelves.relays.iter().enumerate().filter(|(_, relay)| relay.0).map(|(at, _)| at).collect();
@@ -95,10 +101,15 @@ impl Relays {
             return false;
         }
         shelves.said.push((incoming.clone(), reached));
-        for _ in 0..copies.max(1) {
+        true
+    }
+
+    /// What was said comes to all who listen, so many times.
+    pub fn deliver(&self, incoming: &Incoming, copies: u32) {
+        let mut shelves = self.shelves();
+        for _ in 0..copies {
             shelves.listening.retain(|listener| listener.send(incoming.clone()).is_ok());
         }
-        true
     }
 
     /// What clients said, as far as relays that are reached have it.
@@ -117,6 +128,14 @@ impl Relays {
         }
         self.shelves().listening.push(sender);
         receiver
+    }
+}
+
+impl Shelves {
+    /// Relays that are reached again give all that they have to those who listen.
+    fn hand_over(&mut self, from: impl Fn(&BTreeSet<usize>) -> bool) {
+        let stored = self.said.iter().filter(|(_, relays)| from(relays)).map(|(said, _)| said);
+        self.listening.retain(|listener| stored.clone().all(|said| listener.send(said.clone()).is_ok()));
     }
 }
 

@@ -89,11 +89,16 @@ impl Point {
 /// A world on the machine's clock, and a daemon's process in it whose leases are short; who does not answer is asked
 /// again after so many seconds.
 pub(super) async fn real<L: Side>(interval: u32) -> (World<L>, Process) {
+    real_with(interval, Setup::default().max_retries).await
+}
+
+/// The same; an invoice is given up after so many failed attempts.
+pub(super) async fn real_with<L: Side>(interval: u32, max_retries: u32) -> (World<L>, Process) {
     let settings = vec![
         ("engine", "lease_seconds = 2".to_owned()),
         ("anti_abuse_bond", format!("payout_invoice_window_seconds = {interval}")),
     ];
-    let setup = Setup { real_time: true, faulty_lnd: true, settings, ..Setup::default() };
+    let setup = Setup { real_time: true, faulty_lnd: true, settings, max_retries, ..Setup::default() };
     let mut world = World::<L>::idle(setup).await;
     world.look().await;
     let process = Process::start(&world).await;

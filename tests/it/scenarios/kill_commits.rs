@@ -1,11 +1,12 @@
-//! The daemon's process is killed after each commit of S1 and of S12, one commit more each time, until none is left.
+//! The daemon's process is killed after each commit of S1, of S5 and of S12, one commit more each time, until none is
+//! left.
 
 use std::time::Duration;
 
 use bondflow::engine::{RunId, Status};
 use mostro_core::message::Action;
 
-use super::kill::{again, done_once, real, ruled};
+use super::kill::{again, done_once, real_with, ruled};
 use super::side::{Fate, Side, on_every_lnd};
 use super::world::World;
 
@@ -14,19 +15,26 @@ on_every_lnd! {
     killed_after_each_commit_of_a_payout,
     #[ignore = "some twenty runs of a whole scenario: minutes"]
     killed_after_each_commit_of_a_held_payout,
+    #[ignore = "some thirty runs of a whole scenario: minutes"]
+    killed_after_each_commit_of_a_payout_that_fails_at_first,
 }
 
 async fn killed_after_each_commit_of_a_payout<L: Side>() {
-    killed_after_each_commit::<L>(Fate::Paid).await;
+    killed_after_each_commit::<L>(&[Fate::Paid]).await;
 }
 
 async fn killed_after_each_commit_of_a_held_payout<L: Side>() {
-    killed_after_each_commit::<L>(Fate::Held).await;
+    killed_after_each_commit::<L>(&[Fate::Held]).await;
 }
 
-async fn killed_after_each_commit<L: Side>(fate: Fate) {
+async fn killed_after_each_commit_of_a_payout_that_fails_at_first<L: Side>() {
+    killed_after_each_commit::<L>(&[Fate::Unroutable, Fate::Paid]).await;
+}
+
+/// The winner answers one request after the other with an invoice of these fates.
+async fn killed_after_each_commit<L: Side>(fates: &[Fate]) {
     let mut commit = 1;
-    while is_killed_after::<L>(commit, fate).await {
+    while is_killed_after::<L>(commit, fates).await {
         commit += 1;
     }
     assert!(commit > 10, "a payout has more than {commit} commits");
@@ -53,11 +61,11 @@ async fn commits<L: Side>(world: &World<L>) -> (i64, Option<Status>) {
 }
 
 /// Kills the process once there are so many commits; false if there never are.
-async fn is_killed_after<L: Side>(commit: i64, fate: Fate) -> bool {
+async fn is_killed_after<L: Side>(commit: i64, fates: &[Fate]) -> bool {
     const PATIENCE: Duration = Duration::from_secs(200);
-    let (world, mut process) = real::<L>(300).await;
+    let (world, mut process) = real_with::<L>(300, 3).await;
     ruled(&world).await;
-    let (mut killed, mut hash, mut claimed) = (false, None, fate != Fate::Held);
+    let (mut killed, mut answered, mut hash, mut claimed) = (false, 0, None, !fates.contains(&Fate::Held));
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let (count, payout) = commits(&world).await;
@@ -66,10 +74,12 @@ async fn is_killed_after<L: Side>(commit: i64, fate: Fate) -> bool {
             killed = true;
             continue;
         }
-        if hash.is_none() && world.seller.count(&Action::AddBondInvoice) > 0 {
-            let (bolt11, of) = world.invoice_of(500, fate).await;
+        if let Some(fate) = fates.get(answered)
+            && world.seller.count(&Action::AddBondInvoice) > answered
+        {
+            let (bolt11, of) = world.invoice_of(500, *fate).await;
             world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
-            hash = Some(of);
+            (answered, hash) = (answered + 1, Some(of));
         }
         if let (false, Some(hash), Some(Status::InDoubt)) = (claimed, hash, payout) {
             world.lnd.claims(hash).await;
@@ -81,6 +91,6 @@ async fn is_killed_after<L: Side>(commit: i64, fate: Fate) -> bool {
         assert!(tokio::time::Instant::now() < deadline, "after commit {commit}: {payout:?}, {count} commits");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    done_once(&world, process, hash.unwrap(), 1).await;
+    done_once(&world, process, hash.unwrap(), fates.len()).await;
     killed
 }

@@ -3,7 +3,7 @@
 use crate::dice::Dice;
 use crate::ports::faults::{CallFault, Fault, Port};
 use crate::ports::lnd::{Fate, Own};
-use crate::ports::plan::{Answer, Command, Happening, OrderPlan, Plan, RETRIED, TermsPlan, Which, With};
+use crate::ports::plan::{Answer, Command, Happening, OrderPlan, Plan, RETRIED, TermsPlan, Way, Which, With};
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -23,8 +23,9 @@ pub fn plan(seed: u64) -> Plan {
         .map(|_| (world.millis(0, i64::from(calm_from)), world.happening(orders.len(), patient)))
         .collect();
     let faults = (0..world.0.between(0, 7)).map(|_| world.fault()).collect();
-    let (skew, every_step_twice) = (world.0.between(-60 * SECOND, 60 * SECOND), world.0.chance(10));
-    Plan { terms, relays, skew, orders, happenings, faults, every_step_twice, calm_from }
+    let (skew, every_step_twice) = (world.0.between(-60 * SECOND, 15 * SECOND), world.0.chance(10));
+    let ways = (0..world.0.pick(&[0, 0, 2, 5])).map(|_| world.way()).collect();
+    Plan { terms, relays, skew, orders, ways, happenings, faults, every_step_twice, calm_from }
 }
 
 struct Draw(Dice);
@@ -120,11 +121,16 @@ impl Draw {
         Answer { after: self.delay(), with, copies: self.0.pick(&[1, 1, 1, 3]) }
     }
 
+    fn way(&mut self) -> Way {
+        let delay = self.delay();
+        self.0.pick(&[Way::AtOnce, Way::AtOnce, Way::Late(delay), Way::Late(delay), Way::Twice(delay), Way::Missed])
+    }
+
     fn happening(&mut self, orders: usize, patient: bool) -> Happening {
         let order = usize::try_from(self.0.between(0, orders as i64 - 1)).unwrap();
         let (delay, relay) = (self.delay(), self.millis(0, 2));
         let which = self.0.pick(&[Which::MakerPayout, Which::TakerPayout, Which::Trade, Which::Resolution]);
-        match self.0.between(1, 24) {
+        match self.0.between(1, 31) {
             1..=3 => Happening::Kill(delay),
             4 | 5 => Happening::Overlap(delay),
             6 => Happening::LndGone(delay),
@@ -149,6 +155,10 @@ impl Draw {
             21 => Happening::Unasked(order),
             22 => Happening::RulesAgain(order, self.0.chance(50)),
             23 => Happening::HoldsEnd,
+            24 | 25 => Happening::Operator(order, which, Command::Resolve(self.0.chance(70)), self.0.chance(30)),
+            28 | 29 => Happening::BackedUp,
+            30 | 31 => Happening::PutBack,
+            26 => Happening::Operator(order, which, Command::Signal(self.fates()), self.0.chance(60)),
             _ => Happening::Stranger(order),
         }
     }

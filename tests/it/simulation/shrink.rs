@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bondflow::payout::invariants::Invariant;
 
 use super::{Outcome, outcome};
-use crate::ports::plan::{OrderPlan, Plan};
+use crate::ports::plan::{OrderPlan, Plan, Way};
 
 /// More tries than a plan is worth.
 const TRIES: usize = 600;
@@ -55,6 +55,10 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
             plan.faults.remove(at);
         });
     }
+    for at in 0..plan.ways.len() {
+        with(&|plan| plan.ways[at] = Way::AtOnce);
+    }
+    with(&|plan| plan.ways.truncate(plan.ways.len().saturating_sub(1)));
     let standard = Plan::default();
     with(&|plan| plan.every_step_twice = false);
     with(&|plan| plan.skew = 0);
