@@ -127,6 +127,7 @@ const UNVISITED: [(&str, &str, &str, &str); 4] = [
 
 /// What no scenario leads through undisturbed is looked for where calls of lnd go wrong, until all is found.
 #[test]
+#[ignore = "takes half a minute: make crash-matrix"]
 fn every_step_and_outcome_is_visited() {
     let all = undisturbed();
     let visited = Mutex::new(all.iter().flat_map(|(_, ended)| ended.visited()).collect::<BTreeSet<_>>());
