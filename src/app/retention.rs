@@ -19,8 +19,8 @@ use super::lineage::held;
 /// How many runs are looked at, and retired by one transaction.
 const AT_ONCE: u32 = 100;
 
-/// How many messages one transaction forgets: some more than the health and info events of a day.
-const MESSAGES_AT_ONCE: u32 = 2_000;
+/// How many messages one transaction forgets: a few times as many come about in a day.
+const MESSAGES_AT_ONCE: u32 = 250;
 
 /// How soon it is tried again when the database is away.
 const AGAIN: Duration = Duration::from_secs(60);

@@ -514,8 +514,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes down what came of offering messages.
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError>;
 
-    /// Removes messages that are not pending, were stored before `before` and are not the newest of
-    /// their topic, at most `limit`, the oldest first. Tells how many.
+    /// Removes messages that are neither pending nor the newest of their topic, at most `limit`, in the
+    /// order of their commits and up to the first that was stored at `before` or later. Tells how many.
     async fn forget_messages(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// The newest message of that topic.

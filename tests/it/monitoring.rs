@@ -144,8 +144,11 @@ fn the_dashboard_loads_as_it_is() {
 
 #[cfg_attr(not(promtool), ignore = "promtool is not installed")]
 #[test]
-fn promtool_takes_the_rules() {
-    let mut promtool = std::process::Command::new("promtool");
-    let checked = promtool.args(["check", "rules"]).arg(docs("monitoring/alerts.yml")).output().unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+fn promtool_takes_the_rules_and_they_fire() {
+    let figures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/alerts.test.yml");
+    for (what, file) in [("check", docs("monitoring/alerts.yml")), ("test", figures)] {
+        let asked = std::process::Command::new("promtool").args([what, "rules"]).arg(file).output().unwrap();
+        let (told, wrong) = (String::from_utf8_lossy(&asked.stdout), String::from_utf8_lossy(&asked.stderr));
+        assert!(asked.status.success(), "{told}{wrong}");
+    }
 }

@@ -306,8 +306,8 @@ impl Tables {
                 .filter(|other| other.message.topic == entry.message.topic)
                 .all(|other| other.seq <= entry.seq)
         };
-        let closed = |entry: &&OutboxEntry| entry.state != OutboxState::Pending && entry.created_at < before;
-        let old = self.outbox.values().filter(closed).filter(|entry| !newest(entry));
+        let old = self.outbox.values().take_while(|entry| entry.created_at < before);
+        let old = old.filter(|entry| entry.state != OutboxState::Pending && !newest(entry));
         let old: Vec<i64> = old.map(|entry| entry.seq).take(limit as usize).collect();
         self.outbox.retain(|seq, _| !old.contains(seq));
         old.len() as u64

@@ -280,11 +280,12 @@ UPDATE outbox SET state = new ->> 1, attempts = outbox.attempts + (new ->> 2)::b
 FROM json_array_elements($1::json) AS new
 WHERE outbox.seq = (new ->> 0)::bigint AND outbox.state = 'pending'";
 
-/// The newest message of a topic stays.
+/// The newest message of a topic stays. What is younger is not looked through.
 pub(super) const FORGET_MESSAGES: &str = "
 DELETE FROM outbox WHERE seq = ANY(ARRAY(
   SELECT seq FROM outbox AS old
-  WHERE state <> 'pending' AND created_at < $1
+  WHERE seq < coalesce((SELECT seq FROM outbox WHERE created_at >= $1 ORDER BY seq LIMIT 1), 9223372036854775807)
+    AND state <> 'pending'
     AND EXISTS (SELECT 1 FROM outbox AS newer WHERE newer.topic = old.topic AND newer.seq > old.seq)
   ORDER BY seq LIMIT $2 FOR NO KEY UPDATE))";
 
