@@ -19,13 +19,20 @@ static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 /// A database of one's own, removed when it is dropped.
 pub struct Lent {
     url: String,
+    /// Whether it lies on the cluster of all.
+    shared: bool,
 }
 
 impl Lent {
     /// One with the schema and nothing in it.
     pub async fn new() -> Self {
         let template = TEMPLATE.get_or_init(template).await;
-        Self { url: CLUSTER.database(template).await.unwrap() }
+        Self { url: CLUSTER.database(template).await.unwrap(), shared: true }
+    }
+
+    /// One on another cluster, which goes with it.
+    pub fn elsewhere(url: String) -> Self {
+        Self { url, shared: false }
     }
 
     pub fn url(&self) -> &str {
@@ -35,8 +42,10 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // What is left goes with the cluster.
-        let _ = CLUSTER.forget(&self.url);
+        if self.shared {
+            // What is left goes with the cluster.
+            let _ = CLUSTER.forget(&self.url);
+        }
     }
 }
 

@@ -144,7 +144,8 @@ impl Lineage {
         if let Some(gap) = found.gap {
             let path = self.witness().map(|witness| witness.path().to_owned()).unwrap_or_default();
             let sentence = gap.sentence(&path);
-            self.hold(sentence, gap.may_be_anothers()).await?;
+            // Where daemons share a server no lock tells whether one of them works on the server before this one.
+            self.hold(sentence, gap.may_be_anothers() || !self.store.alone()).await?;
         }
         if let Some(sentence) = self.newer_at_relays(published, address).await? {
             self.hold(sentence, true).await?;

@@ -21,6 +21,8 @@ pub(super) const ROLLBACK: &str = "ROLLBACK";
 
 /// Counts a transaction; alone it also tells how many there were.
 pub(super) const COUNT: &str = "UPDATE journal SET batch = batch + 1 RETURNING batch";
+/// The end of a transaction that counts: one call, since each costs a lone commit two changes of threads.
+pub(super) const COUNT_AND_COMMIT: &str = "UPDATE journal SET batch = batch + 1; COMMIT";
 pub(super) const COUNTED: &str = "SELECT batch FROM journal";
 pub(super) const JOURNAL: &str = "SELECT timeline, batch FROM journal";
 pub(super) const REACHED: &str = "SELECT batch FROM journal WHERE timeline = ?1";

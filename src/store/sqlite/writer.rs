@@ -85,7 +85,8 @@ impl Writer {
         upkeep: &[AskedUpkeep],
     ) -> Result<Done, Stage> {
         let done = self.fold(db, commits, upkeep).await.map_err(Stage::Before)?;
-        match self.commit(db).await {
+        let end = if done.applied.wrote && self.journal.is_some() { sql::COUNT_AND_COMMIT } else { sql::COMMIT };
+        match self.end_transaction(db, end).await {
             Ok(()) => {
                 self.journal = self.journal.map(|count| count + i64::from(done.applied.wrote));
                 Ok(done)
@@ -110,9 +111,6 @@ impl Writer {
         for asked in upkeep {
             answers.push(asked.what.apply(&mut batch, &mut applied).await?);
         }
-        if applied.wrote && self.journal.is_some() {
-            sqlx::query(sql::COUNT).execute(db).await?;
-        }
         Ok(Done { applied, answers })
     }
 
@@ -121,12 +119,12 @@ impl Writer {
         self.db.as_mut().expect("a writer that has not begun is connected")
     }
 
-    async fn commit(&self, db: &mut SqliteConnection) -> Result<(), Error> {
+    async fn end_transaction(&self, db: &mut SqliteConnection, end: &'static str) -> Result<(), Error> {
         #[cfg(test)]
-        if let Some(outcome) = self.faults.on_commit(db).await {
+        if let Some(outcome) = self.faults.on_commit(db, end).await {
             return outcome;
         }
-        execute(db, sql::COMMIT).await
+        execute(db, end).await
     }
 
     /// Finds out whether the transaction that failed in its COMMIT was written: `Ok` when it was.

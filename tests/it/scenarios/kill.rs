@@ -98,7 +98,7 @@ pub(super) async fn real_with<L: Side>(interval: u32, max_retries: u32) -> (Worl
         ("engine", "lease_seconds = 2".to_owned()),
         ("anti_abuse_bond", format!("payout_invoice_window_seconds = {interval}")),
     ];
-    let setup = Setup { real_time: true, faulty_lnd: true, settings, max_retries, ..Setup::default() };
+    let setup = Setup { real_time: true, faulty_lnd: true, settings, max_retries, ..Setup::with_own_sum() };
     let mut world = World::<L>::idle(setup).await;
     world.look().await;
     let process = Process::start(&world).await;
@@ -210,7 +210,7 @@ async fn killed_at<L: Side>(point: Point) {
         world.hears(&world.seller, Action::AddBondInvoice, 1).await;
     }
 
-    let (bolt11, hash) = world.invoice_of(500, point.fate()).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), point.fate()).await;
     let answer = world.seller.wrap(&world.seller.bond_invoice(world.trade.order, &bolt11)).unwrap();
     match point {
         AnswerWhileAway => {
@@ -338,7 +338,7 @@ async fn killed_at_any_moment<L: Side>() {
         process.kill().await;
         process = Process::start(&world).await;
         world.hears(&world.seller, Action::AddBondInvoice, 1).await;
-        let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+        let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
         let answer = world.seller.bond_invoice(world.trade.order, &bolt11);
         world.seller.send(&answer).await.unwrap();
         tokio::time::sleep(delay).await;

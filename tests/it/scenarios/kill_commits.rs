@@ -77,11 +77,14 @@ async fn is_killed_after<L: Side>(commit: i64, fates: &[Fate]) -> bool {
         if let Some(fate) = fates.get(answered)
             && world.seller.count(&Action::AddBondInvoice) > answered
         {
-            let (bolt11, of) = world.invoice_of(500, *fate).await;
+            let (bolt11, of) = world.invoice_of(world.share(), *fate).await;
             world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
             (answered, hash) = (answered + 1, Some(of));
         }
-        if let (false, Some(hash), Some(Status::InDoubt)) = (claimed, hash, payout) {
+        if let (false, Some(hash), Some(Status::InDoubt)) = (claimed, hash, payout)
+            // A send that was cut off may still be to come.
+            && world.lnd.payments_of(hash).await > 0
+        {
             world.lnd.claims(hash).await;
             claimed = true;
         }

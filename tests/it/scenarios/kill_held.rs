@@ -24,7 +24,7 @@ async fn held<L: Side>(interval: u32) -> (World<L>, Process, [u8; 32]) {
     let (world, process) = real::<L>(interval).await;
     ruled(&world).await;
     world.hears(&world.seller, Action::AddBondInvoice, 1).await;
-    let (bolt11, hash) = world.invoice_of(500, Fate::Held).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Held).await;
     world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
     world.lnd.is_held(hash).await;
     (world, process, hash)
@@ -64,7 +64,7 @@ async fn killed_while_the_payee_gives_back<L: Side>() {
         assert_eq!(world.bond(&world.taker_bond()).await["payout_attempts"], 1);
         world.hears(&world.seller, Action::AddBondInvoice, 2).await;
 
-        let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+        let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
         world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
         world.hears(&world.seller, Action::BondInvoiceAccepted, 2).await;
         let process = again(&world, process).await;

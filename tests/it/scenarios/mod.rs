@@ -19,6 +19,7 @@ mod paid_elsewhere;
 mod parts;
 mod presence;
 pub mod process;
+mod promoted;
 mod race;
 mod restored;
 mod retention;

@@ -18,7 +18,7 @@ use mostro_core::message::Action;
 use super::process::Process;
 use super::world::{Setup, World};
 
-const ALARM: &str = "database-restored";
+pub(super) const ALARM: &str = "database-restored";
 
 /// Copies a database that no daemon works on; `seen` says whether what was seen of it goes along.
 fn copy(from: &Path, to: &Path, seen: bool) {
@@ -48,14 +48,14 @@ async fn backed_up(seen: bool) -> (World, PathBuf) {
 }
 
 /// The winner is paid; his payment's hash.
-async fn paid(world: &World) -> [u8; 32] {
+pub(super) async fn paid(world: &World) -> [u8; 32] {
     let (bolt11, hash) = world.invoice(500);
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     world.run_is("bond_payout", &world.taker_bond(), "slashed", Status::Completed).await;
     hash
 }
 
-async fn is_held(world: &World, so: impl Fn(&Held) -> bool) -> Held {
+pub(super) async fn is_held(world: &World, so: impl Fn(&Held) -> bool) -> Held {
     world
         .until(|| async {
             let held = held(world.store().as_ref()).await.unwrap();
@@ -64,7 +64,7 @@ async fn is_held(world: &World, so: impl Fn(&Held) -> bool) -> Held {
         .await
 }
 
-async fn goes_on(world: &World) {
+pub(super) async fn goes_on(world: &World) {
     let store = world.store();
     world
         .passing(world.until(|| async {
@@ -75,7 +75,7 @@ async fn goes_on(world: &World) {
 }
 
 /// Asked once, sent once, paid once, and the bond is slashed.
-async fn done_once(world: &World, hash: [u8; 32]) {
+pub(super) async fn done_once(world: &World, hash: [u8; 32]) {
     world.passing(world.run_is("bond_payout", &world.taker_bond(), "slashed", Status::Completed)).await;
     let ledger = world.lnd.node.ledger();
     assert_eq!((ledger.times_paid(hash), ledger.sends_of(hash).len(), world.sends()), (1, 1, 1));
@@ -154,7 +154,7 @@ impl World {
     }
 }
 
-async fn say(world: &World, word: Word) {
+pub(super) async fn say(world: &World, word: Word) {
     let word = Word { by: "alice".into(), reason: "the old machine is off".into(), ..word };
     ask(world.store().as_ref(), world.clock.now(), &word).await.unwrap();
 }

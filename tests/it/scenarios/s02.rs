@@ -20,12 +20,12 @@ on_every_lnd! {
 /// Begins so far in the past that the claim window ends in the present of nodes that go by the machine's clock: a clock
 /// ahead of lnd's best block is mistrusted, and nothing is forfeited by it.
 fn ends_now() -> Setup {
-    Setup { behind: Duration::from_secs(17 * 86_400), ..Setup::default() }
+    Setup { behind: Duration::from_secs(17 * 86_400), ..Setup::with_own_sum() }
 }
 
 /// Begins so that the node comes back in the present: real nodes take no send that was valid in the past only.
 fn pays_now() -> Setup {
-    Setup { behind: Duration::from_secs(15 * 86_400), ..Setup::default() }
+    Setup { behind: Duration::from_secs(15 * 86_400), ..Setup::with_own_sum() }
 }
 
 async fn s02_a_share_that_nobody_claims_is_forfeited_at_the_deadline<L: Side>() {
@@ -59,7 +59,7 @@ async fn s02_a_share_that_nobody_claims_is_forfeited_at_the_deadline<L: Side>() 
     assert_eq!(row["payout_invoice"], Value::Null);
     assert_eq!(row["payout_payment_hash"], Value::Null);
     assert_eq!(row["payout_attempts"], 0);
-    assert_eq!(row["node_share_sats"], 500);
+    assert_eq!(row["node_share_sats"], world.share());
 
     assert_eq!(world.lnd.footprint().await, before);
     assert_eq!((before.sends, before.paid_msat), (0, 0));
@@ -90,7 +90,7 @@ async fn s02_an_answer_in_time_counts_when_the_node_was_away_at_the_deadline<L: 
     let bond = world.taker_bond();
     world.stop().await;
     world.clock.advance(Duration::from_secs(15 * 86_400 - 10));
-    let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
     world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
     world.clock.advance(Duration::from_secs(3_600));
     world.start().await;
@@ -102,15 +102,15 @@ async fn s02_an_answer_in_time_counts_when_the_node_was_away_at_the_deadline<L: 
 
 /// The same for a share whose last payment has failed.
 async fn s02_an_answer_in_time_counts_also_for_a_failed_payout<L: Side>() {
-    let mut world = World::<L>::asked_for(Setup::default()).await;
+    let mut world = World::<L>::asked_for(Setup::with_own_sum()).await;
     let bond = world.taker_bond();
-    let (spent, _) = world.invoice_of(500, Fate::Rejected).await;
+    let (spent, _) = world.invoice_of(world.share(), Fate::Rejected).await;
     world.answer(&world.seller, &spent).await;
     world.bond_is(&bond, "state", "failed").await;
     world.rests(&bond).await;
     world.stop().await;
     world.clock.advance(Duration::from_secs(15 * 86_400 - 10));
-    let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
     world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
     world.clock.advance(Duration::from_secs(3_600));
     world.start().await;
@@ -126,7 +126,7 @@ async fn s02_a_late_answer_is_refused_when_the_node_was_away_at_the_deadline<L: 
     let bond = world.taker_bond();
     world.stop().await;
     world.pass_days(15);
-    let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
     world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
     world.start().await;
     world.run_is("bond_payout", &bond, "forfeited", Status::Completed).await;

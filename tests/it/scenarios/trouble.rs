@@ -30,7 +30,7 @@ const WAITS: &str = "lnd can't be used yet";
 const SOON: Duration = Duration::from_secs(10);
 
 async fn world<L: Side>() -> World<L> {
-    let mut world = World::<L>::idle(Setup { real_time: true, ..Setup::default() }).await;
+    let mut world = World::<L>::idle(Setup { real_time: true, ..Setup::with_own_sum() }).await;
     world.look().await;
     world
 }
@@ -79,7 +79,7 @@ async fn told_and_waited_for<L: Side>(world: World<L>, file: &Path, bad: &[u8], 
     let process = spawn(&world.settings_file());
     process.tells(why).await;
     // Messages are taken in meanwhile; no run goes on before it is sure whose lnd this is.
-    let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
     world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
     assert_eq!(world.lnd.sends_of(hash).await, 0);
     fs::write(file, &good).unwrap();
@@ -112,7 +112,7 @@ async fn a_macaroon_that_becomes_useless_holds_a_payment_up<L: Side>() {
     let good = fs::read(&file).unwrap();
     let outdated = Macaroon::from_bytes(&good).unwrap().with_caveat("time-before 2020-01-01T00:00:00Z");
     fs::write(&file, outdated.to_bytes()).unwrap();
-    let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     let run = RunId::of("bond_payout", &world.taker_bond());
     world.run_is("bond_payout", &world.taker_bond(), "intend", Status::BackingOff).await;
@@ -137,7 +137,7 @@ async fn an_address_that_never_answers_is_told_and_waited_for<L: Side>() {
     door.open().await;
     process.tells("bondflowd works").await;
     ruled_and_asked(&world).await;
-    let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     is_paid_once(&world, hash).await;
     process.stop(SOON).await;

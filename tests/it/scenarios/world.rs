@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bondflow::app::Daemon;
@@ -78,6 +79,15 @@ impl Default for Setup {
             behind: Duration::ZERO,
             server: on_server(),
         }
+    }
+}
+
+impl Setup {
+    /// With a bond whose share nobody else is owed. All worlds beside real nodes share one lnd, and a payment of just the
+    /// sum that is owed, made while the daemon is down, would be taken for one that a restored database lacks.
+    pub fn with_own_sum() -> Self {
+        static WORLDS: AtomicU64 = AtomicU64::new(1);
+        Self { bond_sats: 1_000 + 2 * WORLDS.fetch_add(1, Ordering::Relaxed), ..Self::default() }
     }
 }
 
@@ -256,6 +266,11 @@ impl<L: Side> World<L> {
         }
     }
 
+    /// From the next start on the database is this one, on a server of the test's own.
+    pub fn move_to(&mut self, url: String) {
+        self.server = Some(Lent::elsewhere(url));
+    }
+
     async fn open(&self, mode: OpenMode) -> Arc<dyn Store> {
         let Some(database) = &self.server else {
             return Arc::new(SqliteStore::open(&self.database(), TABLES, mode).await.unwrap());
@@ -404,6 +419,11 @@ impl<L: Side> World<L> {
     pub async fn answer(&self, client: &Client, bolt11: &str) -> Heard {
         let message = client.bond_invoice(self.trade.order, bolt11);
         client.request(&message, PATIENCE).await.unwrap()
+    }
+
+    /// What the winner of one slashed bond gets, under a share of a half.
+    pub fn share(&self) -> u64 {
+        self.setup.bond_sats / 2
     }
 
     pub fn maker_bond(&self) -> String {

@@ -3,6 +3,7 @@
 mod fault;
 mod opening;
 mod several;
+mod tls;
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -23,10 +23,14 @@ enum Fault {
 }
 
 impl Faults {
-    pub(in super::super) async fn on_commit(&self, db: &mut SqliteConnection) -> Option<Result<(), Error>> {
+    pub(in super::super) async fn on_commit(
+        &self,
+        db: &mut SqliteConnection,
+        end: &'static str,
+    ) -> Option<Result<(), Error>> {
         let fault = self.commits.lock().unwrap().pop_front()?;
         let last_word = match fault {
-            Fault::Lost => sql::COMMIT,
+            Fault::Lost => end,
             Fault::Failed => sql::ROLLBACK,
         };
         sqlx::query(last_word).execute(db).await.unwrap();
