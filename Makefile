@@ -12,6 +12,8 @@ ROWS ?=
 STORES ?=
 SEEDS ?= 100000
 N ?= 1000000
+# Cargo for tests that take long: optimised, with all assertions on. A release build of the tests alone takes half an hour on two cores.
+SWIFT := CARGO_PROFILE_DEV_OPT_LEVEL=1 $(CARGO)
 # Scenarios of a database that is a file.
 OF_FILES := daemon disk restored commands::a_copy commands::the_program
 
@@ -49,10 +51,10 @@ bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on
 	@$(CARGO) test --locked --test it -- --ignored --exact failover::bench --nocapture
 
 simulate: needs ## Lives random worlds through and checks what always holds; no clean run of it is known yet (SEEDS=100000; SEED=n: one of them, told in full)
-	@SEEDS="$(SEEDS)" SEED="$(SEED)" $(CARGO) test --release --locked --quiet --test it -- --ignored --exact --nocapture simulation::on_demand
+	@SEEDS="$(SEEDS)" SEED="$(SEED)" $(SWIFT) test --locked --quiet --test it -- --ignored --exact --nocapture simulation::on_demand
 
 crash-matrix: needs ## Kills the daemon at each commit and effect of each scenario, and twice in 500 ways in each
-	@$(CARGO) test --release --locked --quiet --test it -- --include-ignored --nocapture crash_matrix::
+	@$(SWIFT) test --locked --quiet --test it -- --include-ignored --nocapture crash_matrix::
 
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(CARGO) test --locked --test it -- differential
@@ -61,10 +63,10 @@ bench: needs ## Measures the engine beside its store's own limit; ROWS=load,late
 	@ROWS=$(ROWS) STORES=$(STORES) $(CARGO) bench --locked --quiet --bench engine
 
 fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; FUZZ_SEED=… FUZZ_ONLY=… brings one of them again
-	@FUZZ_N=$(N) $(CARGO) test --locked --release --test it -- --exact --ignored --nocapture fuzz::fuzz
+	@FUZZ_N=$(N) $(SWIFT) test --locked --test it -- --exact --ignored --nocapture fuzz::fuzz
 
 load: needs ## Pays LOAD_BONDS bonds (1000) that are slashed at once, beside LOAD_HELD held ones, and fails above LOAD_LIMIT_SECONDS (5)
-	@$(CARGO) test --locked --release --test it -- --exact --ignored --nocapture scenarios::load::load
+	@$(SWIFT) test --locked --test it -- --exact --ignored --nocapture scenarios::load::load
 
 bench-payout: needs ## Measures 1,000 slashed bonds at once through the sandbox, and lone ones on an idle daemon
 	@$(MAKE) --no-print-directory bench ROWS=payout
@@ -78,7 +80,7 @@ contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenario
 	exit $$status
 
 chaos: needs ## Kills the daemon KILLS=200 times under load, counts what was lost and doubled (SEED=n: that plan again; STORE=postgres DAEMONS=3)
-	@KILLS=$(KILLS) SEED=$(SEED) STORE=$(STORE) DAEMONS=$(DAEMONS) $(CARGO) test --release --locked --test it -- --ignored --exact --nocapture chaos::as_long_as_asked
+	@KILLS=$(KILLS) SEED=$(SEED) STORE=$(STORE) DAEMONS=$(DAEMONS) $(SWIFT) test --locked --test it -- --ignored --exact --nocapture chaos::as_long_as_asked
 
 disk: needs ## Lets the disk fill up, and its syncs fail, under the daemon
 	@command -v strace >/dev/null || { \
