@@ -17,7 +17,7 @@ SWIFT := CARGO_PROFILE_DEV_OPT_LEVEL=1 $(CARGO)
 # Scenarios of a database that is a file.
 OF_FILES := daemon disk restored commands::a_copy commands::the_program
 
-.PHONY: help demo test fuzz load bench bench-payout bench-failover contract differential simulate crash-matrix chaos disk mutants check deny graphs needs
+.PHONY: help demo test fuzz bench bench-payout bench-failover contract differential simulate crash-matrix chaos disk mutants check deny graphs needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -63,12 +63,9 @@ bench: needs ## Measures the engine beside its store's own limit; ROWS=load,late
 	@ROWS=$(ROWS) STORES=$(STORES) $(CARGO) bench --locked --quiet --bench engine
 
 fuzz: needs ## Feeds N hostile inputs (1000000) to everything that reads them; FUZZ_SEED=… FUZZ_ONLY=… brings one of them again
-	@FUZZ_N=$(N) $(SWIFT) test --locked --test it -- --exact --ignored --nocapture fuzz::fuzz
+	@FUZZ_N=$(N) $(CARGO) bench --locked --quiet --bench fuzz
 
-load: needs ## Pays LOAD_BONDS bonds (1000) that are slashed at once, beside LOAD_HELD held ones, and fails above LOAD_LIMIT_SECONDS (5)
-	@$(SWIFT) test --locked --test it -- --exact --ignored --nocapture scenarios::load::load
-
-bench-payout: needs ## Measures 1,000 slashed bonds at once through the sandbox, and lone ones on an idle daemon
+bench-payout: needs ## Settles 1,000 slashed bonds at once through the sandbox, and lone ones on an idle daemon, and measures it
 	@$(MAKE) --no-print-directory bench ROWS=payout
 
 contract: needs ## Holds the lnd stand-in to what lnd does, in rows and scenarios; with LND_BIN=DIR (lnd, btcd, btcctl) on real nodes too

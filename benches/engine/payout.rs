@@ -16,11 +16,15 @@ const LONE: usize = 30;
 /// What an idle daemon may take from an invoice to its payment, and from a slash to the request.
 const SOON: f64 = 50.0;
 
+/// What the payments of a thousand bonds may take whose payments take 50 ms each: nothing is serial.
+const AT_ONCE: f64 = 5_000.0;
+
 /// A thousand bonds at once, then lone ones.
 pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
     let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
     let all = settled(1_000).await?;
     report.add("1,000 bonds slashed at once, paid", STORE, all.bonds_per_second(), "bonds/s", Target::None);
+    report.add("1,000 bonds: last one paid after", STORE, ms(all.paid), "ms", Target::AtMost(AT_ONCE));
     report.add("1,000 bonds: last one asked for its invoice after", STORE, ms(all.asked), "ms", Target::None);
     report.add("1,000 bonds: invoice to payment, p50", STORE, ms(all.to_send.p50), "ms", Target::None);
     report.add("1,000 bonds: invoice to payment, p99", STORE, ms(all.to_send.p99), "ms", Target::None);

@@ -302,7 +302,7 @@ fn accused(seed: u64, number: u64, why: &str, input: &str) -> String {
 }
 
 /// Reads these inputs of a seed; says what the first bad one was.
-fn read(seed: u64, numbers: impl Iterator<Item = u64>, patience: Duration, after: impl Fn(u64)) {
+pub fn read(seed: u64, numbers: impl Iterator<Item = u64>, patience: Duration, after: impl Fn(u64)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut fuzz = runtime.block_on(Fuzz::new());
     let watched = Watched::over(seed, patience);
@@ -315,19 +315,6 @@ fn read(seed: u64, numbers: impl Iterator<Item = u64>, patience: Duration, after
         }
         after(number);
     }
-}
-
-/// What `make fuzz` is told to do, or else what it does.
-fn told(variable: &str) -> Option<u64> {
-    let told = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
-    Some(told.parse().unwrap_or_else(|_| panic!("{variable}={told} is no number")))
-}
-
-/// Memory that is in use, KiB.
-fn in_use() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"));
-    line.and_then(|kib| kib.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Without this the inputs could be nonsense that no reader gets far into.
@@ -357,27 +344,4 @@ async fn the_corpus_is_read_to_the_end() {
 fn hostile_inputs_are_survived() {
     // Elsewhere on the machine somebody may be busy: only a hang takes that long.
     read(1, 0..2_000, Duration::from_secs(20), |_| {});
-}
-
-#[test]
-#[ignore = "takes minutes: make fuzz N=1000000"]
-fn fuzz() {
-    /// What a million inputs may add to the memory in use once all kinds of them were read.
-    const GROWTH_KIB: u64 = 32 * 1_024;
-    let seed = told("FUZZ_SEED").unwrap_or_else(|| SystemClock.now().millis() as u64);
-    let count = told("FUZZ_N").unwrap_or(1_000_000);
-    let numbers = told("FUZZ_ONLY").map_or(0..count, |only| only..only + 1);
-    println!("seed {seed}, {} inputs", numbers.end - numbers.start);
-    let begun = SystemClock.now();
-    let warm = AtomicU64::new(0);
-    read(seed, numbers, Duration::from_secs(1), |number| {
-        let every = (count / 10).max(1);
-        if number % every == every - 1 {
-            let used = in_use();
-            println!("{:>9} inputs after {:?}, {used} KiB in use", number + 1, begun.until(SystemClock.now()));
-            let _ = warm.compare_exchange(0, used, Ordering::Relaxed, Ordering::Relaxed);
-            let before = warm.load(Ordering::Relaxed);
-            assert!(used < before + GROWTH_KIB, "memory grows: {before} KiB at first, {used} KiB now");
-        }
-    });
 }
