@@ -50,7 +50,7 @@ test: needs ## Runs all tests, and the scenarios that are not about a file once 
 bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on with the other one, over 20 kills and 20 stalls
 	@$(CARGO) test --locked --test it -- --ignored --exact failover::bench --nocapture
 
-simulate: needs ## Lives random worlds through and checks what always holds; no clean run of it is known yet (SEEDS=100000; SEED=n: one of them, told in full)
+simulate: needs ## Lives random worlds through and checks what always holds; no clean run of all seeds is known yet (SEEDS=100000; SEED=n: one of them, told in full)
 	@SEEDS="$(SEEDS)" SEED="$(SEED)" $(SWIFT) test --locked --quiet --test it -- --ignored --exact --nocapture simulation::on_demand
 
 crash-matrix: needs ## Kills the daemon at each commit and effect of each scenario, and twice in 500 ways in each
