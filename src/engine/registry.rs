@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::clock::Timestamp;
 use super::definition::{Definition, DefinitionError};
-use super::operator::RetryRule;
+use super::operator::{CancelRule, RetryRule};
 use super::run::{Pin, RunId};
 use super::step::ErasedStep;
 use super::store::{NewRun, Store, StoreError};
@@ -18,6 +18,7 @@ pub struct Bound {
     pub definition: Definition,
     steps: BTreeMap<&'static str, Box<dyn ErasedStep>>,
     retry: Option<RetryRule>,
+    cancel: Option<CancelRule>,
 }
 
 impl Bound {
@@ -44,13 +45,23 @@ impl Bound {
             });
         match problem {
             Some(problem) => Err(DefinitionError { name: definition.name, problem }),
-            None => Ok(Self { definition, steps, retry: None }),
+            None => Ok(Self { definition, steps, retry: None, cancel: None }),
         }
     }
 
     /// The same with a rule for an operator's `retry`, which is refused without one.
     pub fn with_retry(self, rule: RetryRule) -> Self {
         Self { retry: Some(rule), ..self }
+    }
+
+    /// The same with a rule for an operator's `cancel`; without one the end of a run is all that is written.
+    pub fn with_cancel(self, rule: CancelRule) -> Self {
+        Self { cancel: Some(rule), ..self }
+    }
+
+    /// The rule for an operator's `cancel`.
+    pub fn cancel_rule(&self) -> Option<CancelRule> {
+        self.cancel
     }
 
     /// The rule for an operator's `retry`.

@@ -104,6 +104,13 @@ impl StepError {
     pub fn doubt(reason: impl Into<String>) -> Self {
         Self::Doubt(Cause::new(reason))
     }
+
+    /// The reason, for people.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Retry(cause) | Self::Doubt(cause) | Self::Pause(cause) => cause.reason,
+        }
+    }
 }
 
 /// What a step sees when it runs.
@@ -316,12 +323,6 @@ fn read<S: DeserializeOwned>(state: &str) -> Result<S, StepError> {
         .map_err(|error| StepError::pause("state", format!("the run's state can't be read: {error}")))
 }
 
-fn reason(error: StepError) -> String {
-    match error {
-        StepError::Retry(cause) | StepError::Doubt(cause) | StepError::Pause(cause) => cause.reason,
-    }
-}
-
 impl<'a> Call<'a> {
     fn context<S>(&self, state: &'a S) -> Context<'a, S> {
         Context {
@@ -390,14 +391,14 @@ where
     }
 
     async fn admit(&self, call: Call<'_>, offered: Offered<'_>) -> Result<String, String> {
-        let state: S = read(&call.run.state).map_err(reason)?;
+        let state: S = read(&call.run.state).map_err(StepError::reason)?;
         self.step.admit(&call.context(&state), offered).await
     }
 
     async fn resolve(&self, call: Call<'_>, word: &Word) -> Result<Performed, String> {
-        let state: S = read(&call.run.state).map_err(reason)?;
+        let state: S = read(&call.run.state).map_err(StepError::reason)?;
         let outcome = self.step.resolve(&call.context(&state), word).await?;
-        self.decided(call, state, outcome).map_err(reason)
+        self.decided(call, state, outcome).map_err(StepError::reason)
     }
 
     fn wake_at(&self, state: &str, now: Timestamp) -> Option<Timestamp> {

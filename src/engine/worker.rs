@@ -12,10 +12,11 @@ use super::decide::{Decision, Said, decide, pause};
 use super::definition::{StepDefinition, StepKind};
 use super::lease::Term;
 use super::operator;
+use super::outbox::Sealed;
 use super::registry::Bound;
 use super::retry::RetryPolicy;
 use super::run::{Run, Signal, Status};
-use super::step::{Call, Cause, ErasedStep, Performed, StepError};
+use super::step::{Call, Cause, Effects, ErasedStep, Performed, StepError};
 use super::store::{Commit, CommitError, Lease, StepCommit, StoreError};
 use super::wait::stopped;
 
@@ -192,18 +193,7 @@ impl Engine {
         if let Some(commit) = &mut step.commit.step {
             commit.consumed = performed.taken;
         }
-        let effects = performed.effects;
-        step.alarms.extend(effects.alarms);
-        step.notes = effects.notes;
-        step.commit.guards = effects.guards;
-        step.commit.rows = effects.rows;
-        step.commit.starts = effects.starts;
-        step.commit.signals = effects.signals;
-        step.commit.nudges = effects.nudges;
-        for sealed in sealed {
-            step.commit.rows.extend(sealed.rows);
-            step.commit.outbox.push(sealed.message);
-        }
+        step.write(performed.effects, sealed);
         step
     }
 
@@ -297,6 +287,21 @@ impl Step {
             },
             alarms,
             notes: Vec::new(),
+        }
+    }
+
+    /// Adds what is written besides the run itself; `sealed` are the drafts of the effects.
+    pub(super) fn write(&mut self, effects: Effects, sealed: Vec<Sealed>) {
+        self.alarms.extend(effects.alarms);
+        self.notes.extend(effects.notes);
+        self.commit.guards.extend(effects.guards);
+        self.commit.rows.extend(effects.rows);
+        self.commit.starts.extend(effects.starts);
+        self.commit.signals.extend(effects.signals);
+        self.commit.nudges.extend(effects.nudges);
+        for sealed in sealed {
+            self.commit.rows.extend(sealed.rows);
+            self.commit.outbox.push(sealed.message);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::step::Call;
 use crate::engine::store::{CommitError, Lease, NewSignal};
 use crate::engine::worker::{Next, Step};
 
-use super::{Asked, Offered, Request, Word, audit};
+use super::{Asked, Offered, Request, Word, audit, is_request};
 
 /// The commit of a request that is granted, with a sentence on what it does.
 type Granted = (Step, String);
@@ -91,15 +91,40 @@ impl Engine {
                 let paused = goes_on(run, Status::Paused, &run.step, Lease::Release(None), error, now);
                 Ok((paused, format!("stands at `{}` until it is resumed", run.step)))
             }
-            Request::Cancel => {
-                let error = run.error.clone();
-                let canceled = goes_on(run, Status::Canceled, &run.step, Lease::Release(None), error, now);
-                Ok((canceled, format!("has ended at `{}` for good", run.step)))
-            }
+            Request::Cancel => self.cancel(bound, case, asked, now).await,
             Request::Retry { from } => retry(bound, case, in_doubt, from, now),
             Request::Signal { name, payload } => self.signal(bound, case, asked, name, payload).await,
             Request::Resolve { word } => self.resolve(bound, case, word, now).await,
         }
+    }
+
+    /// Ends the run, with what its workflow says of that. A rule that fails hinders nobody: a run that
+    /// can't even be read must be got rid of.
+    async fn cancel(&self, bound: &Bound, case: Case<'_>, asked: &Asked, now: Timestamp) -> Result<Granted, String> {
+        let run = case.run;
+        let error = run.error.clone();
+        let mut canceled = goes_on(run, Status::Canceled, &run.step, Lease::Release(None), error, now);
+        let says = format!("has ended at `{}` for good", run.step);
+        let Some(rule) = bound.cancel_rule() else { return Ok((canceled, says)) };
+        let mail: Vec<Signal> = case.mail.iter().filter(|signal| !is_request(signal)).cloned().collect();
+        let ending = match rule(&run.key, &run.state, &mail) {
+            Ok(ending) => ending,
+            Err(why) => return Ok((canceled, format!("{says}; nothing else was written: {why}"))),
+        };
+        if let Some(hindrance) = ending.hindrance.filter(|_| !asked.insists()) {
+            return Err(format!("{hindrance}: it can be ended by force with a reason"));
+        }
+        let sealed = match self.seal(&ending.effects, now).await {
+            Ok(sealed) => sealed,
+            Err(error) => return Ok((canceled, format!("{says}; nobody was answered: {}", error.reason()))),
+        };
+        canceled.write(ending.effects, sealed);
+        if let Some(commit) = &mut canceled.commit.step {
+            // What comes in now is answered, too: the decision is made again then.
+            commit.mailbox = Some(run.signals);
+            commit.consumed.extend(mail.iter().map(|signal| signal.number));
+        }
+        Ok((canceled, says))
     }
 
     async fn signal(

@@ -4,7 +4,7 @@
 //! | request | what it does | who decides whether it may |
 //! |---|---|---|
 //! | `resume` | runs the present step now | the engine: an open run |
-//! | `pause`, `cancel` | stops the run, ends it | the engine: not while an effect is in doubt, unless forced |
+//! | `pause`, `cancel` | stops the run, ends it | the engine: not while an effect is in doubt, unless forced; what an end means besides: the workflow's [`CancelRule`] |
 //! | `retry` | goes on from another step | the definition, and the workflow's [`RetryRule`] |
 //! | `signal` | puts a signal into the mailbox | the step that takes it, see [`Step::admit`](super::Step::admit) |
 //! | `resolve` | ends an effect in doubt by a person's word | the step, see [`Step::resolve`](super::Step::resolve) |
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::clock::Timestamp;
 use super::run::{Signal, Status};
+use super::step::Effects;
 use super::store::RowWrite;
 
 pub(super) use apply::Case;
@@ -146,6 +147,19 @@ pub struct Reentry {
 /// A workflow's own rule for [`Request::Retry`]: from the run's key and state, the step and the present
 /// time to how it goes on, or why it may not. Pure, so that it can be asked before anything is done.
 pub type RetryRule = fn(&str, &str, &str, Timestamp) -> Result<Reentry, String>;
+
+/// What a workflow has to say when an operator ends one of its runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ending {
+    /// Why only somebody who insists may end it, if the engine could not know that.
+    pub hindrance: Option<String>,
+    /// What is written with the end.
+    pub effects: Effects,
+}
+
+/// A workflow's own rule for [`Request::Cancel`]: from the run's key and state, and the signals that nobody
+/// will take any more, to what the end means. All of these signals are consumed. Pure.
+pub type CancelRule = fn(&str, &str, &[Signal]) -> Result<Ending, String>;
 
 /// A signal that an operator wants to put into a run's mailbox.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::engine::operator::Offered;
 use crate::engine::{Context, Signal, Status, Step, StepError, Timestamp, Transition};
 use crate::payout::books::insert;
-use crate::payout::debt::{Considered, Owing, consider, given_at, insisted, offered};
+use crate::payout::debt::{Considered, Owing, consider, given_at, insisted, offered, unwanted};
 use crate::payout::messages::{Outgoing, Said};
 use crate::payout::policy::{Amountless, Attendance, ClaimWindow, Forfeiture, Hold};
 use crate::payout::tables::HASHES;
@@ -47,16 +47,13 @@ impl Step<BondPayout> for AwaitInvoice {
             return Err(StepError::pause("slashed-at", "nobody knows when the bond was slashed"));
         };
         let rules = terms.gate(cx.state.debt.owed_sats, Amountless::Refuse);
-        let consider = |signals, wanted: bool| {
-            let rules = wanted.then_some(&rules);
-            async move {
-                let considered = consider(self.0.store.as_ref(), signals, rules, cx.now).await;
-                considered.map_err(|error| StepError::retry(error.to_string()))
-            }
+        let consider = async |signals: &[Signal]| {
+            let considered = consider(self.0.store.as_ref(), signals, &rules, cx.now).await;
+            considered.map_err(|error| StepError::retry(error.to_string()))
         };
         if window.is_open(cx.now.secs()) {
             if !cx.signals.is_empty() {
-                return Ok(judged(consider(cx.signals, true).await?));
+                return Ok(judged(consider(cx.signals).await?));
             }
             let due = window.next_request_at(cx.state.last_request_at, cx.now.secs());
             return Ok(if due.is_some_and(|due| due <= cx.now.secs()) {
@@ -69,15 +66,15 @@ impl Step<BondPayout> for AwaitInvoice {
         // be sure that it heard everything in time.
         let (in_time, late): (Vec<Signal>, Vec<Signal>) =
             cx.signals.iter().cloned().partition(|signal| insisted(signal) || given_at(signal) < window.closes_at());
-        let mut considered = consider(&in_time, true).await?;
+        let mut considered = consider(&in_time).await?;
         if considered.accepted.is_none() {
             match self.forfeiture(&window, cx.now).await? {
                 Forfeiture::Due => {}
                 held if cx.signals.is_empty() => return Err(hold(held)),
-                _ => return Ok(judged(consider(cx.signals, true).await?)),
+                _ => return Ok(judged(consider(cx.signals).await?)),
             }
         }
-        considered.refused.extend(consider(&late, false).await?.refused);
+        considered.refused.extend(unwanted(&late).refused);
         if considered.accepted.is_none() && cx.state.bond != BondView::Failed {
             return Ok(Awaited::WindowClosed(Box::new(considered)));
         }

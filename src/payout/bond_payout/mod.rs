@@ -53,7 +53,7 @@ use crate::engine::store::RowWrite;
 use crate::engine::{Bound, Definition, DefinitionError, Effects, Timestamp, erase};
 
 use super::books::{BondState, columns, update};
-use super::debt::{AwaitSlot, Debt, Intend, Owing, Pay};
+use super::debt::{AwaitSlot, Debt, Intend, Owing, Pay, cancel};
 use super::messages::OrderSummary;
 use super::policy::{ClaimWindow, Split, SplitError};
 use super::tables::BONDS;
@@ -166,6 +166,10 @@ impl BondPayout {
 impl Owing for BondPayout {
     const WORKFLOW: &'static str = NAME;
 
+    fn order_id(&self) -> &str {
+        &self.order.id
+    }
+
     fn debt(&self) -> &Debt {
         &self.debt
     }
@@ -227,5 +231,6 @@ pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
         erase::<BondPayout, _>(Pay(world.clone())),
         erase::<BondPayout, _>(Finalize),
     ];
-    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
+    let bound = Bound::new(Definition::parse(DEFINITION)?, steps)?;
+    Ok(Arc::new(bound.with_retry(retry).with_cancel(cancel::<BondPayout>)))
 }

@@ -13,6 +13,7 @@ use crate::payout::tables::PAYMENTS;
 use crate::payout::terms::Terms;
 use crate::payout::world::World;
 
+use super::cancel::payee_of;
 use super::{Debt, Invoice, Owing};
 
 /// How long after its intent lnd may take a send. Long enough for a slow commit and call, short
@@ -179,8 +180,7 @@ fn payment_row(
 /// row to be written to.
 fn found_row(debt: &Debt, record: &HashRecord, run: &str) -> crate::engine::store::RowWrite {
     let hash = hex::encode(record.payment_hash);
-    let invoice = debt.invoice.as_ref().filter(|invoice| invoice.hash == hash);
-    let payee = invoice.map_or("", |invoice| invoice.payee.as_str());
+    let payee = payee_of(debt, &hash);
     let row = json!({ "run": run, "destination": payee, "amount_sats": debt.owed_sats, "verdict": null });
     upsert(PAYMENTS, &hash, row)
 }

@@ -99,21 +99,33 @@ impl Considered {
     }
 }
 
+fn asked_in(signal: &Signal) -> Option<InvoiceSignal> {
+    serde_json::from_str(&signal.payload).ok()
+}
+
+fn too_late(asked: InvoiceSignal) -> (InvoiceSignal, Refusal, String) {
+    (asked, Refusal::NotAllowedByStatus, "no invoice is wanted".to_owned())
+}
+
+/// Refuses all of them: none is wanted.
+pub fn unwanted(signals: &[Signal]) -> Considered {
+    Considered { accepted: None, refused: signals.iter().filter_map(asked_in).map(too_late).collect() }
+}
+
 /// Holds invoices against the gate, in the order in which they came: the first good one wins, and
-/// whatever comes after it is too late. With `rules` none, all are too late.
+/// whatever comes after it is too late.
 pub async fn consider(
     store: &dyn Store,
     signals: &[Signal],
-    rules: Option<&GateRules>,
+    rules: &GateRules,
     now: Timestamp,
 ) -> Result<Considered, StoreError> {
     let mut considered = Considered::default();
-    for signal in signals {
-        let Ok(asked) = serde_json::from_str::<InvoiceSignal>(&signal.payload) else { continue };
-        let (Some(rules), None) = (rules, &considered.accepted) else {
-            considered.refused.push((asked, Refusal::NotAllowedByStatus, "no invoice is wanted".to_owned()));
+    for asked in signals.iter().filter_map(asked_in) {
+        if considered.accepted.is_some() {
+            considered.refused.push(too_late(asked));
             continue;
-        };
+        }
         match admit(&asked.bolt11, rules, now.secs()) {
             Err(defect) => considered.refused.push((asked, Refusal::InvalidInvoice, defect.to_string())),
             Ok(invoice) => {

@@ -9,14 +9,16 @@
 //! the next look at lnd either finds this very send or knows that it can't arrive any more.
 
 mod await_slot;
+mod cancel;
 mod intend;
 mod invoice;
 mod pay;
 mod retry;
 
 pub use await_slot::{AwaitSlot, Slot};
+pub use cancel::cancel;
 pub use intend::{Intend, Intended};
-pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider, given_at, insisted, offered};
+pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider, given_at, insisted, offered, unwanted};
 pub use pay::{Pay, Paying};
 pub use retry::{reenter, reentry, reentry_owing};
 
@@ -145,6 +147,8 @@ impl Debt {
     pub fn adopt(&mut self, hash: [u8; 32], at: Timestamp) {
         let known = self.hashes.iter().find(|record| record.payment_hash == hash);
         let record = known.copied().unwrap_or_else(|| HashRecord::new(hash, at.secs()));
+        // lnd has it, whatever a person said.
+        let record = HashRecord { denied: false, ..record };
         let record = record.begin_send(at.secs()).unwrap_or(record);
         self.hashes.retain(|record| record.payment_hash != hash);
         self.hashes.push(record);
@@ -198,6 +202,8 @@ impl Debt {
 pub trait Owing: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// The workflow's name.
     const WORKFLOW: &'static str;
+    /// The order that it is about.
+    fn order_id(&self) -> &str;
     /// The debt.
     fn debt(&self) -> &Debt;
     /// The debt, to be changed.

@@ -131,11 +131,7 @@ impl<S: Owing> Step<S> for Pay {
                 json!({ "verdict": verdict, "judged_index": record.newest_judged() }),
                 json!({}),
             ));
-            tx.effects.nudges.extend(NEXT_IN_LINE.map(|workflow| Nudge {
-                workflow: workflow.to_owned(),
-                step: "await_slot".to_owned(),
-                limit: 1,
-            }));
+            tx.effects.nudges.extend(next_in_line());
         }
         let rows = tx.state.project(tx.key);
         tx.effects.rows.extend(rows);
@@ -194,6 +190,11 @@ impl<S: Owing> Step<S> for Pay {
 
 /// The workflows whose payments share the caps.
 const NEXT_IN_LINE: [&str; 2] = ["bond_payout", "trade_payout"];
+
+/// One more payment may be in flight: one of each looks whether it is theirs.
+pub(super) fn next_in_line() -> [Nudge; 2] {
+    NEXT_IN_LINE.map(|workflow| Nudge { workflow: workflow.to_owned(), step: "await_slot".to_owned(), limit: 1 })
+}
 
 impl Pay {
     /// The send of a fresh intent; none when all that may be done is look.

@@ -37,6 +37,10 @@ pub fn reenter(debt: &mut Debt, step: &str, now: Timestamp) -> Result<String, St
         }
         ("request_invoice" | "await_invoice", _) => Ok(format!("asks for an invoice over {} sats", debt.owed_sats)),
         ("intend" | "await_slot", None) => Err("there is no invoice to pay".to_owned()),
+        ("intend" | "await_slot", Some(_)) if debt.record().is_some_and(|record| record.denied) => {
+            let what = "a person has said that this invoice was never paid, and it is not sent again";
+            Err(format!("{what}: `--from-step request_invoice` asks for another"))
+        }
         ("intend" | "await_slot", Some(invoice)) if invoice.expires_at <= now.secs() => {
             Err("the invoice has expired: `--from-step request_invoice` asks for another".to_owned())
         }

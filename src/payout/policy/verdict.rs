@@ -60,6 +60,9 @@ pub struct HashRecord {
     pub undecided: Option<SendRecord>,
     /// The payment succeeded, proven by its preimage.
     pub paid: bool,
+    /// A person has said that it was never made: it is not sent again, whatever lnd says of it later.
+    #[serde(default)]
+    pub denied: bool,
 }
 
 /// Why a send must not begin.
@@ -74,22 +77,37 @@ pub enum SendForbidden {
     /// The debt is settled.
     #[error("this hash is already paid")]
     Paid,
+    /// Somebody has denied it.
+    #[error("a person has said that this hash was never paid: it is not sent again")]
+    Denied,
 }
 
 impl HashRecord {
     /// A hash that was never sent.
     pub fn new(payment_hash: [u8; 32], invoice_expires_at: i64) -> Self {
-        Self { payment_hash, invoice_expires_at, sends: 0, judged_index: 0, refusals: 0, undecided: None, paid: false }
+        Self {
+            payment_hash,
+            invoice_expires_at,
+            sends: 0,
+            judged_index: 0,
+            refusals: 0,
+            undecided: None,
+            paid: false,
+            denied: false,
+        }
     }
 
     /// The record with the intent of one more send, to be committed before the call. Caller's duty: the last verdict
     /// on every hash of the debt allows it (see [`all_decided`]).
     ///
     /// # Errors
-    /// While a former send has no verdict, and once the hash is paid.
+    /// While a former send has no verdict, and once the hash is paid or denied.
     pub fn begin_send(&self, send_valid_until: i64) -> Result<Self, SendForbidden> {
         if self.paid {
             return Err(SendForbidden::Paid);
+        }
+        if self.denied {
+            return Err(SendForbidden::Denied);
         }
         if let Some(SendRecord { intent, .. }) = self.undecided {
             return Err(SendForbidden::Undecided { intent });

@@ -169,7 +169,7 @@ impl Step<TradePayout> for AwaitInvoice {
             return Ok(if due.is_none_or(|due| due <= cx.now) { Awaited::AskAgain } else { Awaited::Rescheduled });
         }
         let rules = self.0.terms().gate(cx.state.debt.owed_sats, Amountless::Allow);
-        let considered = consider(self.0.store.as_ref(), cx.signals, Some(&rules), cx.now).await;
+        let considered = consider(self.0.store.as_ref(), cx.signals, &rules, cx.now).await;
         let considered = Box::new(considered.map_err(|error| StepError::retry(error.to_string()))?);
         Ok(if considered.accepted.is_some() { Awaited::Accepted(considered) } else { Awaited::Refused(considered) })
     }

@@ -21,7 +21,7 @@ use crate::engine::store::RowWrite;
 use crate::engine::{Bound, Definition, DefinitionError, Effects, Timestamp, erase};
 
 use super::books::{Order, update};
-use super::debt::{AwaitSlot, Debt, Intend, Owing, Pay};
+use super::debt::{AwaitSlot, Debt, Intend, Owing, Pay, cancel};
 use super::messages::OrderSummary;
 use super::tables::ORDERS;
 use super::world::World;
@@ -67,6 +67,10 @@ impl TradePayout {
 impl Owing for TradePayout {
     const WORKFLOW: &'static str = NAME;
 
+    fn order_id(&self) -> &str {
+        &self.order.id
+    }
+
     fn debt(&self) -> &Debt {
         &self.debt
     }
@@ -105,5 +109,6 @@ pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
         erase::<TradePayout, _>(Pay(world.clone())),
         erase::<TradePayout, _>(Finalize(world.clone())),
     ];
-    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
+    let bound = Bound::new(Definition::parse(DEFINITION)?, steps)?;
+    Ok(Arc::new(bound.with_retry(retry).with_cancel(cancel::<TradePayout>)))
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bondflow::engine::operator::{Reentry, Word};
+use bondflow::engine::operator::{Ending, Reentry, Word};
 use bondflow::engine::{
-    Bound, Context, Definition, Draft, ErasedStep, Outcome, RunId, Signal, Step, StepError, Timestamp, Transition,
-    erase,
+    Bound, Context, Definition, Draft, Effects, ErasedStep, Outcome, RunId, Signal, Step, StepError, Timestamp,
+    Transition, erase,
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -242,7 +242,20 @@ fn retry(key: &str, state: &str, step: &str, _now: Timestamp) -> Result<Reentry,
     Ok(Reentry { state: serde_json::to_string(&errand).unwrap(), rows: vec![], says: format!("goes on from {step}") })
 }
 
+/// Every word that nobody took is answered; whoever has heard "hot" is not let go of without insisting.
+fn cancel(key: &str, state: &str, mail: &[Signal]) -> Result<Ending, String> {
+    let errand: Errand = serde_json::from_str(state).unwrap();
+    if errand.heard.iter().any(|word| word == "strange") {
+        return Err(format!("{key} has heard something strange"));
+    }
+    let answer = |signal: &Signal| Draft { topic: format!("sorry {}", signal.number), content: signal.payload.clone() };
+    let effects = Effects { drafts: mail.iter().map(answer).collect(), ..Effects::default() };
+    let hot = errand.heard.iter().any(|word| word == "hot");
+    Ok(Ending { hindrance: hot.then(|| "it is hot".to_owned()), effects })
+}
+
 /// The definition bound to its steps.
 pub fn bound(world: &Arc<World>) -> Arc<Bound> {
-    Arc::new(Bound::new(Definition::parse(TEXT).unwrap(), steps(world)).unwrap().with_retry(retry))
+    let bound = Bound::new(Definition::parse(TEXT).unwrap(), steps(world)).unwrap();
+    Arc::new(bound.with_retry(retry).with_cancel(cancel))
 }

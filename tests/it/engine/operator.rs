@@ -1,7 +1,7 @@
 //! What an operator asks of a run.
 
 use bondflow::engine::operator::{Request, Word};
-use bondflow::engine::{Retirement, Status, StepError};
+use bondflow::engine::{Retirement, Status, StepError, Timestamp};
 use serde_json::json;
 
 use bondflow::engine::Store as _;
@@ -347,4 +347,45 @@ async fn a_request_that_races_the_end_is_answered() {
     let _daemon = scene.daemon("b");
     scene.until("k", |run| !run.has_mail() && run.owner.is_none()).await;
     assert_eq!(scene.audit("k").await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_lies_in_the_mailbox_is_answered_when_the_run_is_ended() {
+    let scene = Scene::new();
+    scene.world.play("prepare", |_| Ok("ready"));
+    let _daemon = scene.daemon("a");
+    scene.start("k").await;
+    scene.at_rest("k", Status::Waiting).await;
+    scene.request("k", Request::Pause).await;
+    scene.at_rest("k", Status::Paused).await;
+    scene.signal("k", "word", "hello").await;
+    scene.signal("k", "word", "is anybody there").await;
+    scene.request("k", Request::Cancel).await;
+    scene.at_rest("k", Status::Canceled).await;
+    assert!(scene.mail("k").await.is_empty());
+    let answers = scene.store.outbox_due(Timestamp(i64::MAX), 10).await.unwrap();
+    let said: Vec<_> =
+        answers.iter().map(|entry| (entry.message.topic.as_str(), entry.message.body.as_str())).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.iter().all(|(topic, _)| topic.starts_with("sorry")), "{said:?}");
+    assert!(said[0].1.contains("hello") && said[1].1.contains("is anybody there"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_workflow_may_want_somebody_to_insist_on_the_end() {
+    let scene = Scene::new();
+    scene.world.play("prepare", |_| Ok("ready"));
+    let _daemon = scene.daemon("a");
+    for (key, heard) in [("hot", "hot"), ("strange", "strange")] {
+        scene.start_with(key, &super::errand::Errand { heard: vec![heard.into()], deadline: None }).await;
+        scene.at_rest(key, Status::Waiting).await;
+        scene.request(key, Request::Cancel).await;
+    }
+    // What can't be judged can be got rid of.
+    scene.at_rest("strange", Status::Canceled).await;
+    assert!(scene.audit("strange").await[0].contains("nothing else was written: strange has heard something strange"));
+    scene.until("hot", |run| !run.has_mail() && run.owner.is_none()).await;
+    assert_eq!(scene.audit("hot").await, ["cancel refused it is hot: it can be ended by force with a reason"]);
+    scene.insist("hot", Request::Cancel, true).await;
+    scene.at_rest("hot", Status::Canceled).await;
 }

@@ -8,7 +8,7 @@ use bondflow::engine::operator::{AUDIT, Asked, Request, Word};
 use bondflow::engine::store::NewSignal;
 use bondflow::engine::{Commit, RunId, Status};
 use bondflow::payout::invariants::{Records, check};
-use bondflow::payout::tables::TABLES;
+use bondflow::payout::tables::{PAYMENTS, TABLES};
 use bondflow::sandbox::lnd::Behaviour;
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
 use mostro_core::message::Action;
@@ -124,6 +124,24 @@ async fn no_command_does_anything_about_a_debt_while_its_payment_is_undecided() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_nobody_follows_any_more_leaves_its_payees_cap() {
+    let (mut world, hash) = held().await;
+    let bond = world.taker_bond();
+    let verdict = async || {
+        let row = world.store().row(PAYMENTS.name, &hex::encode(hash)).await.unwrap().unwrap();
+        row["verdict"].clone()
+    };
+    refused(&world, Request::Cancel, false, "in doubt").await;
+    assert_eq!(verdict().await, Value::Null);
+    applied(&world, Request::Cancel, true).await;
+    world.run_is("bond_payout", &bond, "pay", Status::Canceled).await;
+    assert_eq!(verdict().await, "abandoned");
+    assert_eq!(world.bond(&bond).await["state"], "pending-payout", "it is still owed");
+    sound(&world).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_preimage_ends_a_doubt() {
     let (mut world, hash) = held().await;
     let preimage = world.winner.preimage(hash).unwrap();
@@ -160,6 +178,9 @@ async fn a_payment_that_lnd_has_forgotten_is_denied_once_no_send_can_arrive() {
     // The denied invoice is never sent again: the winner is asked for another.
     world.passing(world.hears(&world.seller, Action::AddBondInvoice, 2)).await;
     assert_eq!(world.bond(&bond).await["state"], "failed");
+    for from in ["intend", "await_slot"] {
+        refused(&world, retry(from), true, "never paid, and it is not sent again").await;
+    }
     let (fresh, fresh_hash) = world.invoice_of(500, Fate::Paid).await;
     assert_eq!(world.answer(&world.seller, &fresh).await.action(), Action::BondInvoiceAccepted);
     world.passing(world.bond_is(&bond, "state", "slashed")).await;

@@ -48,11 +48,11 @@ impl HashRecord {
             return Err(WordRefused::MayArrive { from });
         }
         match seen {
-            Observation::NotFound if !self.paid => Ok(Self { undecided: None, ..*self }),
+            Observation::NotFound if !self.paid => Ok(Self { undecided: None, denied: true, ..*self }),
             Observation::Payment { index, status: PaymentStatus::Failed(_) }
                 if !self.paid && index != 0 && index <= self.judged_index =>
             {
-                Ok(Self { undecided: None, ..*self })
+                Ok(Self { undecided: None, denied: true, ..*self })
             }
             Observation::NotFound | Observation::Payment { .. } => Err(WordRefused::Known),
             Observation::Refused(_) | Observation::Unavailable | Observation::Silent => Err(WordRefused::NoAnswer),
@@ -65,7 +65,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::payout::policy::{FailureReason, Ledger};
+    use crate::payout::policy::{FailureReason, Ledger, SendForbidden};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -88,7 +88,9 @@ mod tests {
     fn nothing_is_denied_while_the_send_could_still_arrive() {
         let early = record().denied(Observation::NotFound, &asked(120));
         assert_eq!(early, Err(WordRefused::MayArrive { from: NOW + 121 }));
-        assert!(record().denied(Observation::NotFound, &asked(121)).is_ok_and(|record| record.undecided.is_none()));
+        let denied = record().denied(Observation::NotFound, &asked(121)).unwrap();
+        assert!(denied.undecided.is_none());
+        assert_eq!(denied.begin_send(NOW + 200), Err(SendForbidden::Denied), "it is never sent again");
     }
 
     #[test]
