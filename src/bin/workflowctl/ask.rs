@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::output::Record;
+use crate::output::{Output, Record};
 
 /// What goes with every request.
 #[derive(Args)]
@@ -38,6 +38,8 @@ const HEADINGS: &[&str] = &["id", "asked", "outcome", "step", "detail"];
 
 /// How long the daemon's answer is waited for. A step under way comes first, and may take longer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is told when nobody is there to answer.
+pub const NOBODY: &str = "no daemon is at work on this database: it is stored, and done at the daemon's next start";
 /// How often its answer is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -91,7 +93,7 @@ impl Question {
         if !records.is_empty() {
             desk.output.records(HEADINGS, &records)?;
         }
-        ended(records.len(), all, failures)
+        ended(&desk.output, records.len(), all, failures)
     }
 
     async fn of(&self, desk: &Desk, run: Run) -> Result<Stored, Failure> {
@@ -138,13 +140,12 @@ impl Question {
     /// The journal's rows about these requests, as far as the daemon has come in time.
     async fn answers(&self, desk: &Desk, stored: &[Stored]) -> Result<Vec<Option<Row>>, Failure> {
         let mut answers = vec![None; stored.len()];
-        let Some(daemon) = &desk.daemon else { return Ok(answers) };
-        let there = daemon.wake().await;
+        let there = desk.wake().await?;
         if self.terms.no_wait {
             return Ok(answers);
         }
         if !there {
-            eprintln!("the daemon is not running: it is stored, and done at the daemon's next start");
+            desk.output.tell(NOBODY);
             return Ok(answers);
         }
         let until = desk.now().after(PATIENCE);
@@ -158,9 +159,10 @@ impl Question {
                 return Ok(answers);
             }
             if now >= until {
-                eprintln!(
-                    "the daemon has not come to all of it yet: it is stored and will be done; `workflowctl audit` tells"
-                );
+                desk.output.tell(match desk.wake().await? {
+                    true => "the daemon has not come to all of it yet: it is stored and will be done; `workflowctl audit` tells",
+                    false => NOBODY,
+                });
                 return Ok(answers);
             }
             desk.clock.sleep_until(now.after(LOOK_AGAIN)).await;
@@ -190,12 +192,12 @@ impl Question {
 }
 
 /// What a command over several runs comes to: those that failed are told.
-fn ended(done: usize, all: usize, mut failures: Vec<Failure>) -> Result<(), Failure> {
+fn ended(output: &Output, done: usize, all: usize, mut failures: Vec<Failure>) -> Result<(), Failure> {
     if failures.len() == 1 && all == 1 {
         return failures.pop().map_or(Ok(()), Err);
     }
     for failure in &failures {
-        eprintln!("workflowctl: {failure}");
+        output.tell(format_args!("workflowctl: {failure}"));
     }
     match failures.pop() {
         None => Ok(()),

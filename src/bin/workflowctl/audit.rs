@@ -33,9 +33,9 @@ pub struct Audit {
     /// Only with this outcome.
     #[arg(long, value_enum)]
     outcome: Option<Outcome>,
-    /// At most so many.
+    /// At most so many, 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: u32,
+    limit: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,7 +58,7 @@ impl Audit {
                 let mut rows = desk.store.rows(AUDIT.name, "run", &Value::from(run.id.0)).await?;
                 rows.reverse();
                 rows.retain(|row| self.wants(row, desk.now()));
-                rows.truncate(self.limit as usize);
+                rows.truncate(self.most());
                 rows
             }
             None => self.pages(desk).await?,
@@ -66,7 +66,7 @@ impl Audit {
         let records: Vec<_> = rows.iter().map(record).collect();
         desk.output.records(HEADINGS, &records)?;
         if records.is_empty() && desk.output.format == Format::Table {
-            eprintln!("nothing was asked");
+            desk.output.tell("nothing was asked");
         }
         Ok(())
     }
@@ -81,11 +81,15 @@ impl Audit {
             let over = rows.len() < PAGE as usize || last.is_some_and(|row| asked_at(row) < since);
             after = last.and_then(|row| row.get("id")?.as_str().map(str::to_owned));
             found.extend(rows.into_iter().filter(|row| self.wants(row, desk.now())));
-            if over || found.len() >= self.limit as usize {
-                found.truncate(self.limit as usize);
+            if over || found.len() >= self.most() {
+                found.truncate(self.most());
                 return Ok(found);
             }
         }
+    }
+
+    const fn most(&self) -> usize {
+        if self.limit == 0 { usize::MAX } else { self.limit }
     }
 
     fn wants(&self, row: &Row, now: Timestamp) -> bool {

@@ -42,10 +42,15 @@ impl Failure {
         }
     }
 
+    /// What the operator is told; nothing when nobody reads.
+    pub fn line(&self) -> Option<String> {
+        (!matches!(self, Self::Closed)).then(|| format!("workflowctl: {self}"))
+    }
+
     /// Tells the operator, and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        if !matches!(self, Self::Closed) {
-            eprintln!("workflowctl: {self}");
+        if let Some(line) = self.line() {
+            eprintln!("{line}");
         }
         ExitCode::from(self.code())
     }

@@ -37,18 +37,20 @@ impl History {
         }
         let run = find(desk.store.as_ref(), &self.id).await?;
         if let Some(at) = run.retired_at {
-            eprintln!("the run is retired since {at}: its history until then is gone");
+            desk.output.tell(format_args!("the run is retired since {at}: its history until then is gone"));
         }
-        let mut told = 0;
+        let mut told = None;
         loop {
             // The status is read first: what a run did last stands in the history by then.
             let ended = desk.store.run(&run.id).await?.is_none_or(|run| run.status.is_final());
             let entries = desk.store.history(run.seq).await?;
-            let news: Vec<_> = entries.iter().filter(|entry| entry.revision > told).map(record).collect();
-            if !news.is_empty() || told == 0 {
+            let news: Vec<_> = entries.iter().filter(|entry| Some(entry.revision) > told).map(record).collect();
+            if told.is_none() {
                 desk.output.records(HEADINGS, &news)?;
+            } else {
+                desk.output.more(HEADINGS, &news)?;
             }
-            told = entries.last().map_or(told, |entry| entry.revision);
+            told = entries.last().map(|entry| entry.revision).or(told).or(Some(0));
             if ended || !self.follow {
                 return Ok(());
             }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use bondflow::engine::{Clock, SystemClock};
 use bondflow::import::{Imported, Takeover};
 use clap::Args;
 use serde_json::{Value, json};
@@ -37,18 +36,18 @@ impl Import {
             let report = takeover.report();
             let json = json!({ "imported": "not yet", "report": report });
             shared.output.text(&path, &report.to_string(), &json)?;
-            eprintln!("nothing was changed: import without --plan takes it over");
+            shared.output.tell("nothing was changed: import without --plan takes it over");
             return Ok(());
         }
         let opened = open(&shared, Access::Exclusive).await?;
-        let now = SystemClock.now();
+        let now = shared.clock.now();
         let starts = takeover.starts(now).map_err(refused)?;
         let imported = takeover.into_store(opened.store.as_ref(), &opened.name, starts, now).await.map_err(refused)?;
         match imported {
             Imported::Now(report) => {
                 let json = json!({ "imported": "now", "at": now.to_string(), "report": report });
                 shared.output.text(&path, &report.to_string(), &json)?;
-                eprintln!("taken over; no mostrod starts on {path} any more");
+                shared.output.tell(format_args!("taken over; no mostrod starts on {path} any more"));
             }
             Imported::Before(fact) => {
                 let at = fact["at"]

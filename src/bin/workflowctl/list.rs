@@ -40,7 +40,7 @@ pub struct List {
     #[arg(long)]
     stuck: bool,
     /// Only those with a payment in doubt.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "status")]
     in_doubt: bool,
     /// Only of the order whose id begins so.
     #[arg(long, value_name = "ID")]
@@ -69,14 +69,12 @@ pub fn status(text: &str) -> Result<Status, String> {
 
 /// How many runs a table shows unless more are asked for.
 const SHOWN_AT_ONCE: u32 = 100;
-/// How often a watched list is made anew.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl List {
     /// Lists them.
     pub async fn run(self, desk: &mut Desk) -> Result<(), Failure> {
-        if self.watch && desk.output.format != Format::Table {
-            return Err(Failure::Usage("--watch is for people: it shows a table".to_owned()));
+        if self.watch {
+            desk.for_people()?;
         }
         let order = match &self.order {
             Some(order) => Some(keys_of_order(desk.store.as_ref(), &order.to_ascii_lowercase()).await?),
@@ -87,7 +85,7 @@ impl List {
             if !self.watch {
                 return Ok(());
             }
-            desk.clock.sleep_until(desk.now().after(LOOK_AGAIN)).await;
+            desk.look_again().await;
         }
     }
 
@@ -121,10 +119,11 @@ impl List {
         }
         desk.output.records(HEADINGS, &records)?;
         if table && records.is_empty() {
-            eprintln!("no runs");
+            desk.output.tell("no runs");
         }
         if table && more {
-            eprintln!("the newest {} are shown, there are more: --limit 0 shows all", records.len());
+            let shown = records.len();
+            desk.output.tell(format_args!("the newest {shown} are shown, there are more: --limit 0 shows all"));
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod find;
 mod graph;
 mod history;
 mod import;
+mod input;
 mod list;
 mod man;
 mod migrate_store;
@@ -42,12 +43,15 @@ mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bondflow::config::{DEFAULT_PATH, DatabaseUrl};
+use bondflow::engine::{Clock, SystemClock};
 use clap::{Parser, Subcommand};
 
 use desk::Desk;
 use failure::Failure;
+use input::Input;
 use output::{Format, Output};
 
 /// Shows and steers the runs of a bondflow daemon.
@@ -181,12 +185,29 @@ struct Shared {
     config: PathBuf,
     database: Option<DatabaseUrl>,
     output: Output,
+    input: Input,
+    clock: Arc<dyn Clock>,
+    /// Who asks, as the machine knows him.
+    operator: String,
+}
+
+/// Who asks: the user, and who he was before `sudo`.
+fn operator() -> String {
+    let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".to_owned())
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let shared = Shared { config: cli.config, database: cli.database, output: Output::stdout(cli.output) };
+    let shared = Shared {
+        config: cli.config,
+        database: cli.database,
+        output: Output::stdout(cli.output),
+        input: Input::stdin(),
+        clock: Arc::new(SystemClock),
+        operator: operator(),
+    };
     match cli.command.run(shared).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

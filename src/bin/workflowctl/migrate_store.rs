@@ -2,7 +2,7 @@
 
 use bondflow::app::MOVED_FACT;
 use bondflow::config::DatabaseUrl;
-use bondflow::engine::{Clock, Commit, Store, SystemClock};
+use bondflow::engine::{Commit, Store};
 use bondflow::payout::books::upsert;
 use bondflow::payout::tables::{FACTS, TABLES};
 use bondflow::store::moving::Move;
@@ -54,7 +54,7 @@ impl MigrateStore {
         let (rows, before) = (moved.rows.clone(), moved.before);
         // First the mark: between the two no daemon may work on either.
         let mark = vec![upsert(FACTS, MOVED_FACT, json!({ "value": name }))];
-        let marked = Store::commit(&from, Commit { at: SystemClock.now(), rows: mark, ..Commit::default() }).await;
+        let marked = Store::commit(&from, Commit { at: shared.clock.now(), rows: mark, ..Commit::default() }).await;
         marked.map_err(|error| refused(&error))?;
         moved.commit().await.map_err(|error| refused(&error))?;
         from.close().await;
@@ -68,8 +68,13 @@ impl MigrateStore {
             .collect();
         shared.output.records(HEADINGS, &records)?;
         match before {
-            true => eprintln!("moved before, both hold the same: nothing was changed"),
-            false => eprintln!("moved, read back and compared; set database.url, and keep {} as it is", file.display()),
+            true => shared.output.tell("moved before, both hold the same: nothing was changed"),
+            false => {
+                let file = file.display();
+                shared
+                    .output
+                    .tell(format_args!("moved, read back and compared; set database.url, and keep {file} as it is"));
+            }
         }
         Ok(())
     }

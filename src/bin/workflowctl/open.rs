@@ -44,8 +44,9 @@ pub async fn open(shared: &Shared, access: Access) -> Result<Opened, Failure> {
             Access::Exclusive => postgres::OpenMode::Daemon,
         };
         let store = PostgresStore::open(url.expose(), TABLES, mode, Reckoning::Database).await;
-        let store = store.map_err(|error| Failure::Error(error.to_string()))?;
-        return Ok(Opened { store: Arc::new(store), name, daemon: Some(DaemonPlace::Somewhere), window_days });
+        let store = Arc::new(store.map_err(|error| Failure::Error(error.to_string()))?);
+        let daemon = Some(DaemonPlace::OnServer(Arc::clone(&store)));
+        return Ok(Opened { store, name, daemon, window_days });
     };
     let mode = match access {
         Access::Beside => OpenMode::Tool,

@@ -1,27 +1,39 @@
-//! The runs of an order, which are named by the order's id or by its bonds'.
+//! The runs of an order, which are named by the order's id or by its bonds', and those of bonds.
 
 use bondflow::engine::Store;
-use bondflow::engine::store::Page;
+use bondflow::engine::store::{Page, Row, Table};
 use bondflow::payout::tables::{BONDS, ORDERS};
 use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Most orders that a beginning may mean.
+/// Most rows that a beginning may mean.
 const MOST: u32 = 100;
 
 /// The keys of all runs that the orders whose ids begin so may have.
 pub async fn keys_of_order(store: &dyn Store, beginning: &str) -> Result<Vec<String>, Failure> {
-    let page = Page { prefix: beginning.to_owned(), limit: MOST, ..Page::default() };
-    let orders = store.page(ORDERS.name, &page).await?;
-    if orders.len() == MOST as usize {
-        return Err(Failure::Error(format!("{MOST} orders or more begin with `{beginning}`: write more of the id")));
-    }
-    let mut keys = Vec::new();
-    for order in orders.iter().filter_map(|row| row.get("id").and_then(Value::as_str)) {
-        let bonds = store.rows(BONDS.name, "order_id", &Value::from(order)).await?;
-        keys.push(order.to_owned());
-        keys.extend(bonds.iter().filter_map(|row| row.get("id").and_then(Value::as_str).map(str::to_owned)));
+    let mut keys = begin_so(store, ORDERS, beginning).await?;
+    for order in keys.clone() {
+        keys.extend(ids(&store.rows(BONDS.name, "order_id", &Value::from(order)).await?));
     }
     Ok(keys)
+}
+
+/// The bonds whose ids begin so, which are the keys of their runs.
+pub async fn bonds(store: &dyn Store, beginning: &str) -> Result<Vec<String>, Failure> {
+    begin_so(store, BONDS, beginning).await
+}
+
+async fn begin_so(store: &dyn Store, table: Table, beginning: &str) -> Result<Vec<String>, Failure> {
+    let page = Page { prefix: beginning.to_owned(), limit: MOST, ..Page::default() };
+    let rows = store.page(table.name, &page).await?;
+    if rows.len() == MOST as usize {
+        let what = table.name;
+        return Err(Failure::Error(format!("{MOST} {what} or more begin with `{beginning}`: write more of the id")));
+    }
+    Ok(ids(&rows))
+}
+
+fn ids(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.get("id")?.as_str().map(str::to_owned)).collect()
 }

@@ -19,6 +19,11 @@ pub async fn about(desk: &Desk, run: &Run, stake: &Stake) -> Result<Vec<OutboxEn
         .filter(|name| !name.is_empty())
         .collect();
     let named = |topic: &str| names.iter().any(|name| topic.contains(name));
-    pending.retain(|entry| named(&entry.message.topic) || stake.parties.contains(&entry.message.lane));
+    // What names a bond or an order, and none of these, is about another one.
+    let anonymous = |topic: &str| !topic.contains(' ');
+    pending.retain(|entry| {
+        let topic = &entry.message.topic;
+        named(topic) || anonymous(topic) && stake.parties.contains(&entry.message.lane)
+    });
     Ok(pending)
 }

@@ -1,6 +1,8 @@
-//! Data on stdout: a table for people, JSON or ids for programs.
+//! Data on stdout: a table for people, JSON or ids for programs. Everything else goes to stderr.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -33,10 +35,13 @@ pub struct Output {
     /// How.
     pub format: Format,
     sink: Box<dyn Write + Send>,
+    aside: Mutex<Box<dyn Write + Send>>,
     colors: bool,
     /// How many characters a line of a table may have; none: as many as it needs.
     width: Option<usize>,
     terminal: bool,
+    /// Those of the columns of the table that was written last.
+    widths: Vec<usize>,
 }
 
 impl Output {
@@ -49,7 +54,8 @@ impl Output {
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let seen = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
         let width = columns.or(seen.filter(|_| terminal)).filter(|width| *width > 0);
-        Self { format, sink: Box::new(stdout), colors, width, terminal }
+        let aside = Mutex::new(Box::new(io::stderr()) as Box<dyn Write + Send>);
+        Self { format, sink: Box::new(stdout), aside, colors, width, terminal, widths: Vec::new() }
     }
 
     /// Takes what is on the terminal away, for what is shown again and again.
@@ -62,20 +68,45 @@ impl Output {
 
     /// To anything, without colors.
     #[cfg(test)]
-    pub fn to(format: Format, sink: Box<dyn Write + Send>) -> Self {
-        Self { format, sink, colors: false, width: None, terminal: false }
+    pub fn to(format: Format, sink: Box<dyn Write + Send>, aside: Box<dyn Write + Send>) -> Self {
+        Self { format, sink, aside: Mutex::new(aside), colors: false, width: None, terminal: false, widths: Vec::new() }
+    }
+
+    /// Tells the operator a line that is no data.
+    pub fn tell(&self, text: impl Display) {
+        self.say(format_args!("{text}\n"));
+    }
+
+    /// The same without an end of the line: an answer is to follow on it.
+    pub fn ask(&self, text: impl Display) {
+        self.say(text);
+    }
+
+    fn say(&self, text: impl Display) {
+        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody can be told that nobody can be told.
+        let _ = write!(aside, "{text}").and_then(|()| aside.flush());
     }
 
     /// Writes records under these headings.
     pub fn records(&mut self, headings: &[&str], records: &[Record]) -> io::Result<()> {
         match self.format {
-            Format::Table => self.table(headings, records),
+            Format::Table => self.lines(headings, records, true),
             Format::Json => {
                 let all: Vec<_> = records.iter().map(|record| &record.json).collect();
                 self.json(&Value::from_iter(all.into_iter().cloned()))
             }
             Format::Jsonl => records.iter().try_for_each(|record| writeln!(self.sink, "{}", record.json)),
             Format::Ids => records.iter().try_for_each(|record| writeln!(self.sink, "{}", record.id)),
+        }
+    }
+
+    /// Writes further records of what began with [`Output::records`].
+    pub fn more(&mut self, headings: &[&str], records: &[Record]) -> io::Result<()> {
+        match self.format {
+            Format::Table => self.lines(headings, records, false),
+            _ if records.is_empty() => Ok(()),
+            _ => self.records(headings, records),
         }
     }
 
@@ -102,6 +133,7 @@ impl Output {
             Format::Table => writeln!(self.sink, "{}", text.trim_end()),
             Format::Json => self.json(json),
             Format::Jsonl => writeln!(self.sink, "{json}"),
+            Format::Ids if id.is_empty() => Ok(()),
             Format::Ids => writeln!(self.sink, "{id}"),
         }
     }
@@ -110,7 +142,8 @@ impl Output {
         writeln!(self.sink, "{value:#}")
     }
 
-    fn table(&mut self, headings: &[&str], records: &[Record]) -> io::Result<()> {
+    /// The lines of a table, each column as wide as its widest cell or heading.
+    fn lines(&mut self, headings: &[&str], records: &[Record], headed: bool) -> io::Result<()> {
         let mut widths: Vec<usize> = headings
             .iter()
             .enumerate()
@@ -119,6 +152,10 @@ impl Output {
                 cells.map(|cell| printable(cell).chars().count()).chain([heading.len()]).max().unwrap_or(0)
             })
             .collect();
+        if !headed {
+            // Under what was written before.
+            widths.iter_mut().zip(&self.widths).for_each(|(width, before)| *width = (*width).max(*before));
+        }
         if let Some(width) = self.width {
             fit(&mut widths, headings, width);
         }
@@ -127,12 +164,15 @@ impl Output {
             let padded: Vec<_> = cut.map(|(cell, width)| format!("{cell:<width$}")).collect();
             padded.join("  ").trim_end().to_owned()
         };
-        let heading = line(&mut headings.iter().map(|heading| heading.to_uppercase()));
-        let heading = self.bold(&heading);
-        writeln!(self.sink, "{heading}")?;
+        if headed {
+            let heading = line(&mut headings.iter().map(|heading| heading.to_uppercase()));
+            let heading = self.bold(&heading);
+            writeln!(self.sink, "{heading}")?;
+        }
         for record in records {
             writeln!(self.sink, "{}", line(&mut record.cells.iter().map(|cell| printable(cell))))?;
         }
+        self.widths = widths;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use bondflow::engine::RunId;
 use clap::Args;
 use serde_json::json;
 
+use crate::ask::NOBODY;
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::find::find;
@@ -39,7 +40,8 @@ impl Reconcile {
             return Ok(());
         };
         let Some(reason) = self.reason else {
-            desk.output.text("", &held.paragraph(), &json!(held))?;
+            let hashes: Vec<&str> = held.found.iter().map(|found| found.hash.as_str()).collect();
+            desk.output.text(&hashes.join("\n"), &held.paragraph(), &json!(held))?;
             return Ok(());
         };
         let now = desk.now();
@@ -66,15 +68,10 @@ impl Reconcile {
             )));
         }
         ask(desk.store.as_ref(), now, &word).await?;
-        let there = match &desk.daemon {
-            Some(daemon) => daemon.wake().await,
-            None => false,
-        };
-        if there {
-            eprintln!("asked; `reconcile` tells when the daemon goes on, or why it can't");
-        } else {
-            eprintln!("the daemon is not running: it is stored, and heard at the daemon's next start");
-        }
+        desk.output.tell(match desk.wake().await? {
+            true => "asked; `reconcile` tells when the daemon goes on, or why it can't",
+            false => NOBODY,
+        });
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ use crate::when::dated;
 pub struct Resolve {
     /// The run, or its bond or order; may be shortened.
     id: String,
-    /// It was paid: the preimage, 64 hex digits.
+    /// It was paid: the preimage, 64 hex digits; `-` reads it from stdin, so that no list of processes shows it.
     #[arg(long, value_name = "PREIMAGE")]
     paid: Option<String>,
     /// It was not paid, and never will be.
@@ -41,7 +41,11 @@ pub struct Resolve {
 impl Resolve {
     /// Asks.
     pub async fn run(self, desk: &mut Desk) -> Result<(), Failure> {
-        let word = match self.paid {
+        let paid = match self.paid.as_deref() {
+            Some("-") => Some(desk.input.text()?),
+            _ => self.paid,
+        };
+        let word = match paid {
             Some(evidence) if secret32(evidence.trim()).is_none() => {
                 return Err(Failure::Usage("a preimage has 64 hex digits".to_owned()));
             }

@@ -1,7 +1,8 @@
 //! Which runs a command is for: ids, stdin, or all that are alike. What is chosen without naming is shown
 //! and counted before anything is asked of it.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::collections::BTreeSet;
+use std::mem::discriminant;
 use std::str::FromStr;
 
 use bondflow::engine::store::RunFilter;
@@ -12,7 +13,7 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::find::find;
 use crate::list;
-use crate::order::keys_of_order;
+use crate::order::{bonds, keys_of_order};
 use crate::stake::Stake;
 
 /// Runs by name, or all that are alike.
@@ -71,9 +72,13 @@ impl Selection {
     /// The runs; `verb` is what would be done to them. None when the person declined or only wanted to see.
     pub async fn runs(self, desk: &mut Desk, verb: &str) -> Result<Option<Vec<Result<Run, Failure>>>, Failure> {
         if !self.all_stuck && self.alike.is_empty() {
-            let mut runs = Vec::new();
-            for id in named(self.ids, io::stdin().lock())? {
-                runs.push(find(desk.store.as_ref(), &id).await);
+            let (mut runs, mut seen) = (Vec::new(), BTreeSet::new());
+            for id in named(self.ids, desk)? {
+                let run = find(desk.store.as_ref(), &id).await;
+                // Whoever is named twice, as bond and as run, is asked once.
+                if run.as_ref().map_or(true, |run| seen.insert(run.id.clone())) {
+                    runs.push(run);
+                }
             }
             if self.plan {
                 let found = runs.into_iter().collect::<Result<Vec<Run>, Failure>>()?;
@@ -83,7 +88,7 @@ impl Selection {
         }
         let runs = alike(desk, self.all_stuck, self.alike).await?;
         preview(desk, &runs, verb).await?;
-        if self.plan || runs.is_empty() || !(self.yes || agreed(runs.len(), verb)?) {
+        if self.plan || runs.is_empty() || !(self.yes || agreed(desk, runs.len(), verb)?) {
             return Ok(None);
         }
         Ok(Some(runs.into_iter().map(Ok).collect()))
@@ -93,19 +98,32 @@ impl Selection {
 async fn alike(desk: &Desk, stuck: bool, conditions: Vec<Condition>) -> Result<Vec<Run>, Failure> {
     let mut filter = RunFilter { open: true, ..RunFilter::default() };
     filter.stuck = stuck.then(|| list::late(desk.now()));
-    for condition in conditions {
-        match condition {
+    for (place, condition) in conditions.iter().enumerate() {
+        if conditions[..place].iter().any(|other| discriminant(other) == discriminant(condition)) {
+            return Err(Failure::Usage(
+                "a run has one status, step, workflow, order and bond: give each once".to_owned(),
+            ));
+        }
+        match condition.clone() {
             Condition::Status(status) if status.is_final() => {
                 return Err(Failure::Usage(format!("a run that is {status} has ended: nothing can be asked of it")));
             }
             Condition::Status(status) => filter.status = Some(status),
             Condition::Step(step) => filter.step = Some(step),
             Condition::Workflow(workflow) => filter.workflow = Some(workflow),
-            Condition::Order(order) => filter.keys = Some(keys_of_order(desk.store.as_ref(), &order).await?),
-            Condition::Bond(bond) => filter.prefix = Some(bond),
+            Condition::Order(order) => narrow(&mut filter, keys_of_order(desk.store.as_ref(), &order).await?),
+            Condition::Bond(bond) => narrow(&mut filter, bonds(desk.store.as_ref(), &bond).await?),
         }
     }
     Ok(desk.store.runs(&filter).await?)
+}
+
+/// Only runs with these keys, and with those that were asked for before.
+fn narrow(filter: &mut RunFilter, keys: Vec<String>) {
+    filter.keys = Some(match filter.keys.take() {
+        Some(before) => before.into_iter().filter(|key| keys.contains(key)).collect(),
+        None => keys,
+    });
 }
 
 /// Shows what was chosen, on stderr: stdout is for what was done.
@@ -115,35 +133,38 @@ async fn preview(desk: &Desk, runs: &[Run], verb: &str) -> Result<(), Failure> {
         let stake = Stake::of(run, desk.store.as_ref()).await?;
         sats = sats.saturating_add(stake.sats_at_risk.unwrap_or(0));
         if place < SHOWN {
-            let error = run.error.as_deref().unwrap_or("");
-            eprintln!("  {}  {}  {} at {}  {error}", list::short(&run.id), stake.name(), run.status, run.step);
+            let error = run.error.as_ref().map(|error| format!("  {error}")).unwrap_or_default();
+            let (id, name) = (list::short(&run.id), stake.name());
+            desk.output.tell(format_args!("  {id}  {name}  {} at {}{error}", run.status, run.step));
         }
     }
     if runs.len() > SHOWN {
-        eprintln!("  … and {} more", runs.len() - SHOWN);
+        desk.output.tell(format_args!("  … and {} more", runs.len() - SHOWN));
     }
-    eprintln!("{} runs to {verb}, {sats} sats at risk", runs.len());
+    desk.output.tell(format_args!("{} to {verb}, {sats} sats at risk", counted(runs.len())));
     Ok(())
 }
 
 /// Asks the person at the terminal; where there is none, nothing is agreed to.
-fn agreed(runs: usize, verb: &str) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::Usage(format!("nobody can be asked here whether to {verb} {runs} runs: give --yes")));
+fn agreed(desk: &mut Desk, runs: usize, verb: &str) -> Result<bool, Failure> {
+    let runs = counted(runs);
+    if !desk.input.has_person() {
+        return Err(Failure::Usage(format!("nobody can be asked here whether to {verb} {runs}: give --yes")));
     }
-    eprint!("{verb} {runs} runs? [y/N] ");
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    let yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    desk.output.ask(format_args!("{verb} {runs}? [y/N] "));
+    let yes = matches!(desk.input.line()?.as_str(), "y" | "Y" | "yes");
     if !yes {
-        eprintln!("nothing was done");
+        desk.output.tell("nothing was done");
     }
     Ok(yes)
 }
 
+fn counted(runs: usize) -> String {
+    if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
+}
+
 /// The ids, with stdin's words in the place of `-`.
-pub fn named(ids: Vec<String>, stdin: impl BufRead) -> Result<Vec<String>, Failure> {
+fn named(ids: Vec<String>, desk: &mut Desk) -> Result<Vec<String>, Failure> {
     let piped = ids.iter().filter(|id| *id == "-").count();
     if piped > 1 {
         return Err(Failure::Usage("`-` can be given once".to_owned()));
@@ -151,11 +172,11 @@ pub fn named(ids: Vec<String>, stdin: impl BufRead) -> Result<Vec<String>, Failu
     if piped == 0 {
         return Ok(ids);
     }
-    let text = io::read_to_string(stdin).map_err(|error| Failure::Error(format!("stdin can't be read: {error}")))?;
+    let text = desk.input.text()?;
     let words = text.split_whitespace().map(str::to_owned);
     let ids: Vec<String> = ids.into_iter().filter(|id| id != "-").chain(words).collect();
     if ids.is_empty() {
-        eprintln!("no ids came from stdin: nothing to do");
+        desk.output.tell("no ids came from stdin: nothing to do");
     }
     Ok(ids)
 }
@@ -163,13 +184,6 @@ pub fn named(ids: Vec<String>, stdin: impl BufRead) -> Result<Vec<String>, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn stdin_takes_the_place_of_a_dash() {
-        let ids = named(vec!["a".into(), "-".into()], "b\n c d\n".as_bytes()).unwrap();
-        assert_eq!(ids, ["a", "b", "c", "d"]);
-        assert!(named(vec!["-".into(), "-".into()], "".as_bytes()).is_err());
-    }
 
     #[test]
     fn a_condition_names_what_it_can_be() {

@@ -21,6 +21,9 @@ pub struct Stats {
     /// Finished runs too.
     #[arg(long)]
     all: bool,
+    /// Shows them again every two seconds, until it is interrupted.
+    #[arg(short, long)]
+    watch: bool,
 }
 
 const HEADINGS: &[&str] = &["workflow", "status", "step", "runs", "oldest"];
@@ -28,6 +31,19 @@ const HEADINGS: &[&str] = &["workflow", "status", "step", "runs", "oldest"];
 impl Stats {
     /// Counts them.
     pub async fn run(self, desk: &mut Desk) -> Result<(), Failure> {
+        if self.watch {
+            desk.for_people()?;
+        }
+        loop {
+            self.once(desk).await?;
+            if !self.watch {
+                return Ok(());
+            }
+            desk.look_again().await;
+        }
+    }
+
+    async fn once(&self, desk: &mut Desk) -> Result<(), Failure> {
         let groups = desk.store.tally(!self.all).await?;
         let now = desk.now();
         let records: Vec<Record> = groups.into_iter().map(|group| record(group, now)).collect();
@@ -39,6 +55,9 @@ impl Stats {
                 "bonds": at_risk.bonds_sats, "trades": at_risk.trades_sats, "total": total } });
             desk.output.text("stats", "", &json)?;
             return Ok(());
+        }
+        if self.watch {
+            desk.output.clear()?;
         }
         desk.output.records(HEADINGS, &records)?;
         if desk.output.format == Format::Table {

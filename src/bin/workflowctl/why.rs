@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::find::find;
 use crate::graph::definition;
 use crate::stake::Stake;
-use crate::when::{dated, relative};
+use crate::when::{dated, span};
 
 /// Says in one paragraph what a run waits for and what would move it.
 #[derive(Args)]
@@ -46,7 +46,7 @@ fn paragraph(run: &Run, stake: &Stake, now: Timestamp) -> String {
         (Some(owner), _) => format!("{owner} works on it now"),
         (None, Some(due)) if due > now => format!("it is looked at again at {}", dated(due, now)),
         (None, Some(due)) => {
-            format!("it has been due since {}: the daemon is not running, or behind", relative(due, now))
+            format!("it has been due for {}: no daemon is running, or it is behind", span(due.until(now)))
         }
         (None, None) => "no timer is set".to_owned(),
     };

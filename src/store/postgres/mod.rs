@@ -146,6 +146,15 @@ impl PostgresStore {
         self.clock.clone()
     }
 
+    /// Whether a daemon is at work on the database, by the database's clock. One that has died counts until the
+    /// end of its lease.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn attended(&self) -> Result<bool, StoreError> {
+        self.patiently(|| sqlx::query_scalar(sql::ATTENDED).fetch_one(&self.readers)).await
+    }
+
     /// Writes what was asked for, tells the others, and closes the connections. Later calls fail.
     pub async fn close(&self) {
         self.queue.close().await;

@@ -225,6 +225,9 @@ UPDATE runs SET due_at = coalesce((SELECT now FROM clock) + ($4 - $3), $4) WHERE
 );
 
 /// A part that another has, and whose lease has not run out, stays as it is.
+/// Whether somebody plays a part now: a daemon that is at work does, or waits for one that does.
+pub(super) const ATTENDED: &str = "SELECT EXISTS (SELECT 1 FROM owners
+WHERE until > floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)";
 pub(super) const HOLD: &str = concat!(
     "
 WITH ",
@@ -299,12 +302,20 @@ pub(super) const ENDED: &str = concat!(
     open!(),
     ") ORDER BY seq LIMIT $3"
 );
-pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE retired_at IS NULL GROUP BY workflow, status, step ORDER BY 1, 2, 3";
-pub(super) const TALLY_OPEN: &str = concat!(
-    "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE ",
-    open!(),
-    " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
-);
+/// Runs that are alike; when the first of them was started is read from its own row.
+macro_rules! tally {
+    ($condition:expr) => {
+        concat!(
+            "SELECT alike.workflow, alike.status, alike.step, alike.runs, runs.created_at FROM (
+               SELECT workflow, status, step, count(*) AS runs, min(seq) AS first FROM runs WHERE ",
+            $condition,
+            " GROUP BY workflow, status, step
+             ) AS alike JOIN runs ON runs.seq = alike.first ORDER BY 1, 2, 3"
+        )
+    };
+}
+pub(super) const TALLY: &str = tally!("retired_at IS NULL");
+pub(super) const TALLY_OPEN: &str = tally!(open!());
 pub(super) const PINS: &str = concat!(
     "SELECT workflow, version, hash, count(*) FROM runs WHERE ",
     open!(),

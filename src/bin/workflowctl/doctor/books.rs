@@ -18,7 +18,7 @@ use bondflow::store::wake::{socket_beside, wake};
 use crate::failure::Failure;
 use crate::graph::definitions;
 use crate::list::late;
-use crate::when::{Since, relative};
+use crate::when::{Since, span};
 
 use super::Finding;
 
@@ -52,7 +52,7 @@ pub(super) async fn file(path: &Path, quick: bool) -> Vec<Finding> {
     }
     findings.push(known(&survey));
     findings.push(if !daemon_lives(path) {
-        Finding::warn("daemon", "it is not running", "start it: nothing is paid, asked or answered meanwhile")
+        absent()
     } else if wake(&socket_beside(path)).await.is_err() {
         let to_do = "requests are seen late; when it goes on, look at its log, and restart it";
         Finding::warn("daemon", "it runs, and does not answer on its socket", to_do)
@@ -71,6 +71,15 @@ pub(super) async fn server(url: &DatabaseUrl) -> Vec<Finding> {
             vec![Finding::fail("database", error.to_string(), to_do)]
         }
     }
+}
+
+/// Whether a daemon is at work on a database of a server.
+pub(super) async fn attended(server: &PostgresStore) -> Result<Finding, Failure> {
+    Ok(if server.attended().await? { Finding::ok("daemon", "one is at work") } else { absent() })
+}
+
+fn absent() -> Finding {
+    Finding::warn("daemon", "none is at work", "start it: nothing is paid, asked or answered meanwhile")
 }
 
 fn schema(name: &str, survey: &Survey) -> Finding {
@@ -107,7 +116,7 @@ pub(super) async fn rows(store: &dyn Store, now: Timestamp, quick: bool) -> Resu
         Finding::ok("payments", "none is in doubt")
     } else {
         let to_do = "they are looked up until lnd tells; `list --in-doubt`, and the runbook for those that stay";
-        Finding::warn("payments", format!("{in_doubt} are in doubt"), to_do)
+        Finding::warn("payments", format!("{in_doubt} in doubt"), to_do)
     });
     let at_risk = risk::at_risk(store).await?;
     findings.push(Finding::ok("sats at risk", at_risk.total().to_string()));
@@ -115,7 +124,7 @@ pub(super) async fn rows(store: &dyn Store, now: Timestamp, quick: bool) -> Resu
     findings.push(match pending.first() {
         Some(oldest) if oldest.created_at < Since::Ago(LONG).before(now) => Finding::warn(
             "messages",
-            format!("the oldest has waited since {}", relative(oldest.created_at, now)),
+            format!("the oldest has waited for {}", span(oldest.created_at.until(now))),
             "look at the relays: it is offered until more than half of them have it",
         ),
         Some(_) => Finding::ok("messages", "some are on their way"),

@@ -4,11 +4,11 @@ mod books;
 mod surroundings;
 
 use bondflow::config::{Settings, variables};
-use bondflow::engine::{Clock, SystemClock};
 use clap::Args;
 use serde_json::json;
 
 use crate::Shared;
+use crate::desk::DaemonPlace;
 use crate::failure::Failure;
 use crate::open::{self, Access};
 use crate::output::Record;
@@ -90,7 +90,7 @@ const HEADINGS: &[&str] = &["state", "check", "found", "what to do"];
 impl Doctor {
     /// Checks.
     pub async fn run(self, mut shared: Shared) -> Result<(), Failure> {
-        let now = SystemClock.now();
+        let now = shared.clock.now();
         let mut findings = Vec::new();
         let settings = Settings::load(&shared.config, variables());
         findings.push(surroundings::settings(&shared.config, settings.as_ref()));
@@ -101,7 +101,11 @@ impl Doctor {
                     Some(file) => books::file(&file, self.quick).await,
                     None => books::server(&url).await,
                 });
-                open::open(&shared, Access::Beside).await.ok().map(|opened| opened.store)
+                let opened = open::open(&shared, Access::Beside).await.ok();
+                if let Some(DaemonPlace::OnServer(server)) = opened.as_ref().and_then(|opened| opened.daemon.as_ref()) {
+                    findings.push(books::attended(server).await?);
+                }
+                opened.map(|opened| opened.store)
             }
             Err(error) => {
                 let to_do = "give --config FILE with the daemon's settings, or --database sqlite://FILE";
