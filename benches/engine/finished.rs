@@ -6,11 +6,12 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use crate::bed::{Bed, Database, Ground};
+use crate::bed::{Bed, Database, Ground, SQLITE};
 use crate::flow::STEPS;
 use crate::load;
 use crate::machine::{percentile, size};
 use crate::report::{Report, Target};
+use crate::waiting;
 
 /// How many runs have finished.
 const FINISHED: i64 = 1_000_000;
@@ -59,6 +60,12 @@ pub async fn measure(ground: &Ground, report: &mut Report) -> anyhow::Result<()>
     if let Database::Sqlite(path) = &full {
         report.add("file of a million finished runs", store, size(path) as f64 / 1e6, "MB", Target::None);
     }
+    let most = Target::AtMost(if store == SQLITE { 0.2 } else { 0.3 });
+    let rows: [waiting::Row; 2] = [
+        ("workflowctl list beside a million finished runs", &["list"], most),
+        ("workflowctl stats beside a million finished runs", &["stats"], most),
+    ];
+    waiting::commands(&full, &rows, report).await?;
     let (mut without, mut with) = (Vec::with_capacity(TIMES), Vec::with_capacity(TIMES));
     // In turn, so that what else the machine does meets both.
     for time in 0..TIMES {

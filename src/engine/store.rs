@@ -386,7 +386,7 @@ pub struct Tally {
     pub step: String,
     /// How many there are.
     pub runs: u64,
-    /// When the first of them was started.
+    /// When the one of them that was started before the others was.
     pub oldest: Timestamp,
 }
 

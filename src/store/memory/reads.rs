@@ -59,7 +59,6 @@ impl Tables {
                 oldest: run.created_at,
             });
             group.runs += 1;
-            group.oldest = group.oldest.min(run.created_at);
         }
         groups.into_values().collect()
     }

@@ -129,11 +129,15 @@ FROM jsonb_each(?1) AS new
 WHERE runs.seq = new.value ->> 0";
 
 /// The soonest due first, then those without a time.
-pub(super) const NUDGE: &str = "
+pub(super) const NUDGE: &str = concat!(
+    "
 UPDATE runs SET due_at = ?1 WHERE seq IN (
-  SELECT seq FROM runs INDEXED BY runs_waiting
-  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL AND (due_at IS NULL OR due_at > ?1)
-  ORDER BY due_at NULLS LAST, seq LIMIT ?4)";
+  SELECT seq FROM runs INDEXED BY runs_resting
+  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL AND (due_at IS NULL OR due_at > ?1) AND ",
+    open!(),
+    "
+  ORDER BY due_at NULLS LAST, seq LIMIT ?4)"
+);
 
 pub(super) const QUEUE: &str = "
 INSERT INTO outbox (id, lane, topic, slot, body, expires_at, state, due_at, created_at)
@@ -237,11 +241,33 @@ pub(super) const ENDED: &str = concat!(
     open!(),
     ") ORDER BY seq LIMIT ?3"
 );
-pub(super) const TALLY: &str = "SELECT workflow, status, step, count(*), min(created_at) FROM runs WHERE retired_at IS NULL GROUP BY workflow, status, step ORDER BY 1, 2, 3";
-pub(super) const TALLY_OPEN: &str = concat!(
-    "SELECT workflow, status, step, count(*), min(created_at) FROM runs INDEXED BY runs_open WHERE ",
+/// Runs that are alike; when the first of them was started is read from its own row.
+macro_rules! tally {
+    ($($groups:expr),+) => {
+        concat!(
+            "SELECT alike.workflow, alike.status, alike.step, alike.runs, runs.created_at FROM (",
+            $($groups),+,
+            ") AS alike CROSS JOIN runs ON runs.seq = alike.first ORDER BY 1, 2, 3"
+        )
+    };
+}
+pub(super) const TALLY: &str = tally!(
+    "SELECT workflow, status, step, count(*) AS runs, min(seq) AS first FROM runs WHERE retired_at IS NULL GROUP BY workflow, status, step"
+);
+/// From two indices that have nothing but open runs: the rows themselves are not read, but for those that are
+/// being worked on.
+pub(super) const TALLY_OPEN: &str = tally!(
+    "SELECT workflow, status, step, sum(runs) AS runs, min(first) AS first FROM (
+       SELECT workflow, status, step, count(*) AS runs, min(seq) AS first FROM runs INDEXED BY runs_resting
+       WHERE owner IS NULL AND ",
     open!(),
-    " GROUP BY workflow, status, step ORDER BY 1, 2, 3"
+    " GROUP BY workflow, step, status
+       UNION ALL
+       SELECT workflow, status, step, count(*), min(seq) FROM runs INDEXED BY runs_owner
+       WHERE owner IS NOT NULL AND ",
+    open!(),
+    " GROUP BY workflow, step, status)
+     GROUP BY workflow, status, step"
 );
 pub(super) const PINS: &str = concat!(
     "SELECT workflow, version, hash, count(*) FROM runs INDEXED BY runs_open WHERE ",

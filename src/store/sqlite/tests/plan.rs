@@ -20,7 +20,7 @@ async fn each_statement_finds_its_rows_by_an_index() {
     let by_index = [
         (sql::DUE, "INDEX runs_due"),
         (sql::NEXT_DUE, "INDEX runs_due"),
-        (sql::NUDGE, "INDEX runs_waiting (workflow=? AND step=?)"),
+        (sql::NUDGE, "INDEX runs_resting (workflow=? AND step=? AND status=?)"),
         (sql::RENEW, "INDEX runs_owner (owner=?)"),
         (sql::RELEASE, "runs_owner"),
         (sql::RETIRE, "SEARCH runs USING INTEGER PRIMARY KEY"),
@@ -28,6 +28,8 @@ async fn each_statement_finds_its_rows_by_an_index() {
         (sql::GIVE_UP[1], "SEARCH signals USING PRIMARY KEY (run=?)"),
         (sql::ENDED, "SEARCH runs USING INTEGER PRIMARY KEY"),
         (sql::PINS, "runs_open"),
+        (sql::TALLY_OPEN, "SCAN runs USING INDEX runs_resting"),
+        (sql::TALLY_OPEN, "runs USING INDEX runs_owner"),
         (sql::OUTBOX_DUE, "INDEX outbox_due"),
         (sql::OUTBOX_NEXT, "INDEX outbox_due"),
         (sql::SUPERSEDE, "INDEX outbox_slot (slot=?)"),
@@ -51,7 +53,10 @@ async fn each_statement_finds_its_rows_by_an_index() {
         for table in ["runs", "history", "signals", "outbox", "facts"] {
             let through = plan.lines().any(|line| {
                 let line = format!("{line} ");
-                line.contains(&format!("SCAN {table} ")) && !line.contains("INDEX runs_o") && !line.contains("_due")
+                line.contains(&format!("SCAN {table} "))
+                    && !line.contains("INDEX runs_o")
+                    && !line.contains("runs_resting")
+                    && !line.contains("_due")
             });
             assert!(!through, "{statement}\n{plan}");
         }
