@@ -15,9 +15,9 @@ N ?= 1000000
 # Cargo for tests that take long: optimised, with all assertions on. A release build of the tests alone takes half an hour on two cores.
 SWIFT := CARGO_PROFILE_DEV_OPT_LEVEL=1 $(CARGO)
 # Scenarios of a database that is a file.
-OF_FILES := daemon disk restored commands::a_copy commands::the_program
+OF_FILES := daemon disk restored runbook commands::a_copy commands::the_program
 
-.PHONY: help demo test fuzz bench bench-payout bench-failover contract differential simulate crash-matrix chaos disk mutants check deny graphs needs
+.PHONY: help demo test fuzz bench bench-payout bench-failover contract differential simulate crash-matrix chaos disk mutants check deny graphs goldens needs
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -97,6 +97,9 @@ check: needs ## Formatting, lints, and the links in the documentation
 
 graphs: needs ## Draws workflows/*.md anew from the definitions beside them
 	@UPDATE=1 $(CARGO) test --locked --quiet --test it -- graphs
+
+goldens: needs ## Writes tests/goldens anew: what each command of workflowctl says
+	@UPDATE=1 $(CARGO) test --locked --quiet --bin workflowctl -- goldens
 
 deny: ## Bans, licences, sources and, where their database can be fetched, advisories of all dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: installing it from the registry"; $(CARGO) install --locked cargo-deny; }

@@ -24,6 +24,7 @@ mod race;
 mod restored;
 mod retention;
 mod rulings;
+mod runbook;
 mod s01;
 mod s02;
 mod s03;

@@ -21,7 +21,7 @@ use super::world::{Setup, World};
 pub(super) const ALARM: &str = "database-restored";
 
 /// Copies a database that no daemon works on; `seen` says whether what was seen of it goes along.
-fn copy(from: &Path, to: &Path, seen: bool) {
+pub(super) fn copy(from: &Path, to: &Path, seen: bool) {
     for end in ["-wal", "-shm"] {
         let file = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
         let _ = std::fs::remove_file(file(to));
