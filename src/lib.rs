@@ -22,7 +22,8 @@
 //!
 //! To follow one payout, begin with `workflows/bond_payout.toml`, then read
 //! [`payout::bond_payout`] for what each transaction makes true, and [`payout::debt`] for why a
-//! payment is never made twice. How runs survive is told in [`engine`].
+//! payment is never made twice. How runs survive, and how to use the engine for a workflow of one's own,
+//! is told in [`engine`]; `examples/order` is one.
 
 pub mod app;
 pub mod config;
