@@ -80,16 +80,6 @@ pub enum AppError {
         /// The key of the settings, hex.
         settings: String,
     },
-    /// Nobody can listen there.
-    #[error(
-        "`http.listen`: can't listen on {address}: {reason}; free it, choose another, or set `http.enabled = false`"
-    )]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        reason: std::io::Error,
-    },
     /// The installation was moved to another database.
     #[error("this installation was moved to {0}: set `database.url` to that database")]
     Moved(String),
@@ -155,7 +145,7 @@ impl Daemon {
             .map_err(|_| AppError::Setting("`nostr.nsec_privkey` is no private key".to_owned()))?;
         let Settings { lightning, nostr, .. } = settings.clone();
         startup::check_files(&lightning.lnd_cert_file, &lightning.lnd_macaroon_file).await?;
-        let door = http::open(&settings.http).await?;
+        let door = http::open(&settings.http).await;
         let database = Database::open(&settings.database.url, clock, reckoning).await?;
         let Database { store, clock, meters, socket, witness, fails } = database;
         let witness = settings.database.witness.clone().or(witness);

@@ -17,25 +17,35 @@ use axum::routing::get;
 use prometheus_client::encoding::prometheus_text;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::config::HttpSettings;
 
 use super::AppError;
 pub(super) use panel::Panel;
 
-/// Listens where the settings say, if they do: before anything else of the daemon works, so that a
-/// place that is taken is told at once.
-///
-/// # Errors
-/// When nobody can listen there.
-pub(super) async fn open(settings: &HttpSettings) -> Result<Option<(TcpListener, SocketAddr)>, AppError> {
+/// Listens where the settings say, if they do. A place that is taken, as by a second daemon of the machine, is no reason
+/// to leave debts unpaid: the daemon works unwatched, and says so.
+pub(super) async fn open(settings: &HttpSettings) -> Option<(TcpListener, SocketAddr)> {
     if !settings.enabled {
-        return Ok(None);
+        return None;
     }
-    let refused = |reason| AppError::Listen { address: settings.listen, reason };
-    let listener = TcpListener::bind(settings.listen).await.map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
-    Ok(Some((listener, address)))
+    let listening = async {
+        let listener = TcpListener::bind(settings.listen).await?;
+        let address = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, address))
+    };
+    match listening.await {
+        Ok(listening) => Some(listening),
+        Err(reason) => {
+            warn!(
+                "metrics and health are not served: `http.listen`: can't listen on {}: {reason}; free it, choose \
+                 another, or set `http.enabled = false`",
+                settings.listen
+            );
+            None
+        }
+    }
 }
 
 /// Answers until `stop` turns true; who asks at that moment gets no answer.
