@@ -48,7 +48,7 @@ async fn fills_up(blocks: u64) {
 
     let process = Process::start(&world).await;
     world.hears(&world.seller, Action::AddBondInvoice, 1).await;
-    let (bolt11, hash) = world.invoice(500);
+    let (bolt11, hash) = world.invoice(world.share());
     world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
     done_once(&world, process, hash, 1).await;
 }
@@ -82,7 +82,7 @@ async fn a_sync_that_fails_stops_the_daemon_and_loses_nothing() {
 
         let process = Process::start(&world).await;
         world.hears(&world.seller, Action::AddBondInvoice, 1).await;
-        let (bolt11, hash) = world.invoice(500);
+        let (bolt11, hash) = world.invoice(world.share());
         world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
         done_once(&world, process, hash, 1).await;
     }
