@@ -157,18 +157,24 @@ impl Lnd {
         Ok(self.follow_payment(hash).await?.message().await?.expect("a stream of a known payment begins with it"))
     }
 
+    async fn followed(&self, hash: &[u8], wanted: &impl Fn(&Payment) -> bool) -> Result<Payment, Status> {
+        let mut payments = self.follow_payment(hash).await?;
+        while let Some(payment) = payments.message().await? {
+            if wanted(&payment) {
+                return Ok(payment);
+            }
+        }
+        panic!("the payment ends otherwise");
+    }
+
     /// Waits until the payment, which may be about to begin, is as wanted.
     pub async fn until_payment(&self, hash: &[u8], wanted: impl Fn(&Payment) -> bool) -> Payment {
         within("a payment as wanted", async {
-            let mut payments = self.follow_payment(hash).await.unwrap();
             loop {
-                match payments.message().await {
-                    Ok(Some(payment)) if wanted(&payment) => return payment,
-                    Ok(Some(_)) => {}
-                    Ok(None) => panic!("the payment ends otherwise"),
+                match self.followed(hash, &wanted).await {
+                    Ok(payment) => return payment,
                     Err(status) if status.code() == Code::NotFound => {
                         tokio::time::sleep(Duration::from_millis(50)).await;
-                        payments = self.follow_payment(hash).await.unwrap();
                     }
                     Err(status) => panic!("{status}"),
                 }
