@@ -46,7 +46,7 @@ async fn the_service_manager_is_told() {
     let process = Process::of(daemon.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "150000"));
 
     assert_eq!(manager.hears().await, (vec!["READY=1".to_owned(), "STATUS=at work".to_owned()], 0));
-    assert_eq!(process.told("bondflowd works"), 1);
+    process.tells("bondflowd works").await;
     for _ in 0..3 {
         manager.lives().await;
     }
