@@ -27,7 +27,7 @@ pub use reload::Change;
 pub use secret::Secret;
 pub use sections::{
     AntiAbuseBondSettings, ApplyTo, DatabaseSettings, EngineSettings, HttpSettings, LightningSettings, MostroSettings,
-    NostrSettings, SchedulesSettings,
+    NostrSettings, SchedulesSettings, TelemetrySettings,
 };
 pub use values::{DatabaseUrl, InvalidDatabaseUrl};
 
@@ -58,6 +58,8 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// Metrics and health.
     pub http: HttpSettings,
+    /// Spans for a collector.
+    pub telemetry: TelemetrySettings,
     /// Cron expressions.
     pub schedules: SchedulesSettings,
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AntiAbuseBondSettings, DatabaseSettings, EngineSettings, HttpSettings, LightningSettings, MostroSettings,
-    NostrSettings, SchedulesSettings, Settings,
+    NostrSettings, SchedulesSettings, Settings, TelemetrySettings,
 };
 
 /// A key whose value differs between two settings. The values themselves are not told: one of them
@@ -83,6 +83,10 @@ keys! {
     http: HttpSettings {
         live: [],
         restart: [enabled, listen]
+    }
+    telemetry: TelemetrySettings {
+        live: [],
+        restart: [otlp_endpoint]
     }
     schedules: SchedulesSettings {
         live: [retention],

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::decimal::{Decimal6, fraction};
 use super::secret::Secret;
-use super::values::{DatabaseUrl, https_host, int, optional_int, public_keys, relays, schedule};
+use super::values::{DatabaseUrl, https_host, int, optional_http_host, optional_int, public_keys, relays, schedule};
 
 /// All sats that will ever exist.
 const MAX_SATS: i128 = 2_100_000_000_000_000;
@@ -263,6 +263,15 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9760)) }
     }
+}
+
+/// `[telemetry]`: where spans go.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// `http://HOST:PORT` of a collector that takes OTLP over gRPC; `None`: no spans are exported.
+    #[serde(deserialize_with = "optional_http_host")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// `[schedules]`: cron expressions, in UTC.

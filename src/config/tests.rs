@@ -148,9 +148,13 @@ engine.lease_seconds = true => expected a number, found true or false
 engine.retention_days = 0 => 0 is out of range, allowed 1 to 3650
 engine.in_doubt_recheck_seconds = 0 => 0 is out of range, allowed 1 to 3600
 http.listen = 'localhost' => invalid socket address syntax
+telemetry.otlp_endpoint = 'https://127.0.0.1:4317' => https:// is not spoken: name a collector nearby, which passes it on over TLS
+telemetry.otlp_endpoint = 'http://127.0.0.1' => expected http://HOST:PORT
+telemetry.otlp_endpoint = 'http://user:word@collector:4317' => expected http://HOST:PORT
+telemetry.otlp_endpoint = 'collector:4317' => expected http://HOST:PORT
 schedules.info_event = '0 * * * *' => 0 * * * * is not a cron expression: sec min hour day-of-month month day-of-week [year]
 schedules.retention = '0 61 * * * *' => 0 61 * * * * is not a cron expression: sec min hour day-of-month month day-of-week [year]
-price = 1 => unknown key, known are lightning, nostr, mostro, database, anti_abuse_bond, engine, http, schedules
+price = 1 => unknown key, known are lightning, nostr, mostro, database, anti_abuse_bond, engine, http, telemetry, schedules
 engine = 5 => expected a table, found a number
 ";
 
@@ -253,7 +257,7 @@ ENGINE__WORKERS=many => `engine.workers`: expected a whole number
 ENGINE__WORKERS= => `engine.workers`: expected a whole number
 ENGINE__WORKER=1 => `engine.worker`: unknown key, known are lease_seconds, workers, retention_days, in_doubt_recheck_seconds
 ENGINE__WORKERS__X=1 => `engine.workers__x`: unknown key, known are lease_seconds, workers, retention_days, in_doubt_recheck_seconds
-ENGIN__WORKERS=1 => `engin`: unknown key, known are lightning, nostr, mostro, database, anti_abuse_bond, engine, http, schedules
+ENGIN__WORKERS=1 => `engin`: unknown key, known are lightning, nostr, mostro, database, anti_abuse_bond, engine, http, telemetry, schedules
 WORKERS=1 => unknown variable, expected BONDFLOW__SECTION__KEY
 engine__workers=1 => unknown variable, section and key are written in capitals
 MOSTRO__NAME=a\u{fffd} => the value is not valid UTF-8

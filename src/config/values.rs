@@ -122,20 +122,31 @@ pub(super) fn https_host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S
     if url.starts_with("http://") {
         return Err(D::Error::custom("http:// is refused, lnd is reached over TLS only: write https://HOST:PORT"));
     }
-    let address = url.strip_prefix("https://").map(|rest| {
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        rest.rsplit_once(':')
-    });
-    match address {
-        Some(Some((host, port)))
-            if !host.is_empty()
-                && !host.contains(|c: char| "/@?# ".contains(c) || c.is_control())
-                && port.parse::<u16>().is_ok_and(|port| port > 0) =>
-        {
-            Ok(url)
-        }
+    match url.strip_prefix("https://") {
+        Some(address) if is_address(address.strip_suffix('/').unwrap_or(address)) => Ok(url),
         _ => Err(D::Error::custom("expected https://HOST:PORT")),
     }
+}
+
+/// `http://HOST:PORT` and nothing more, or not set.
+pub(super) fn optional_http_host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(url) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    if url.starts_with("https://") {
+        return Err(D::Error::custom("https:// is not spoken: name a collector nearby, which passes it on over TLS"));
+    }
+    match url.strip_prefix("http://") {
+        Some(address) if is_address(address.strip_suffix('/').unwrap_or(address)) => Ok(Some(url)),
+        _ => Err(D::Error::custom("expected http://HOST:PORT")),
+    }
+}
+
+/// Whether a text is `HOST:PORT`, without a user, a path or anything else.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(|c: char| "/@?# ".contains(c) || c.is_control())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 /// At least one relay, each a `ws://` or `wss://` address, none twice.

@@ -1,6 +1,8 @@
 //! The daemon: starts, runs until it is told to stop, and drains.
 
+mod log;
 mod service;
+mod traces;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +15,8 @@ use bondflow::engine::SystemClock;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+
+use log::Log;
 
 /// "File size limit exceeded", on every Linux but MIPS.
 const SIGXFSZ: i32 = 25;
@@ -46,14 +49,6 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Log {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Runtime::new() {
@@ -65,13 +60,12 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match arguments.command {
-            Command::Run { config, log } => {
-                start_log(log);
-                run(&config).await
-            }
+            Command::Run { config, log } => run(&config, log).await,
             Command::Demo { keep } => bondflow::sandbox::demo::show(keep).await,
         }
     });
+    // All is written that is to be written: what some library still waits for, such as a name server, is not waited for.
+    runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,18 +75,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(log: Log) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,nostr_relay_pool=error,sqlx=warn,h2=warn"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log {
-        Log::Text => subscriber.with_target(false).init(),
-        Log::Json => subscriber.json().init(),
-    }
+async fn run(path: &Path, log: Log) -> anyhow::Result<()> {
+    let settings = Settings::load(path, config::variables())?;
+    let traces = log::start(log, settings.telemetry.otlp_endpoint.as_deref())?;
+    let ended = work(settings, path).await;
+    traces.end().await;
+    ended
 }
 
-async fn run(path: &Path) -> anyhow::Result<()> {
-    let settings = Settings::load(path, config::variables())?;
+/// Works until it is told to stop, or can't.
+async fn work(settings: Settings, path: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be caught")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP can't be caught")?;

@@ -41,6 +41,7 @@ mod s14;
 mod service;
 mod side;
 mod told;
+mod traced;
 mod trade_payout;
 mod trouble;
 mod watched;
