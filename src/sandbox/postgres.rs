@@ -83,7 +83,8 @@ pub enum Place {
 }
 
 impl Place {
-    fn folder(self) -> PathBuf {
+    /// The folder under which it lies.
+    pub fn folder(self) -> PathBuf {
         let memory = Path::new("/dev/shm");
         let room = || {
             let free = Command::new("df").args(["--output=avail", "-m"]).arg(memory).output().ok()?;

@@ -49,6 +49,7 @@ async fn compare<S: StoreUnderTest>(subject: &S, seed: u64) -> Result<(), String
     let oracle = S::oracle();
     let mut world = World::new(seed);
     let mut numbers = Numbers::of(&subject.dump().await);
+    let mut oracles = Numbers::of(&oracle.snapshot().dump());
     let mut made = 0;
     while made < WORLD {
         world.pass();
@@ -59,10 +60,11 @@ async fn compare<S: StoreUnderTest>(subject: &S, seed: u64) -> Result<(), String
         let tables = subject.dump().await;
         numbers = Numbers::of(&tables);
         let found = Found { answers, tables: ranked(tables) };
-        found.fits(&oracle, &calls).await.map_err(|difference| format!("operation {made}: {difference}"))?;
+        let fitting = found.fits(&oracle, &oracles, &calls).await;
+        oracles = fitting.map_err(|difference| format!("operation {made}: {difference}"))?;
         for call in [world.reading(), world.reading()] {
             let found = call.clone().ask(subject.store(), &numbers).await;
-            let expected = call.clone().ask(&oracle, &Numbers::of(&oracle.snapshot().dump())).await;
+            let expected = call.clone().ask(&oracle, &oracles).await;
             if found != expected {
                 return Err(format!("after operation {made}: {call:?}\n  found    {found}\n  expected {expected}"));
             }
@@ -88,25 +90,32 @@ struct Found {
 }
 
 impl Found {
-    /// Asks the oracle for one after the other, in that order.
-    async fn in_oracle(oracle: &MemoryStore, calls: &[Operation], order: &[usize]) -> Self {
-        let numbers = Numbers::of(&oracle.snapshot().dump());
+    /// Asks the oracle for one after the other, in that order; what it answered, and its numbers afterwards.
+    async fn in_oracle(
+        oracle: &MemoryStore,
+        numbers: &Numbers,
+        calls: &[Operation],
+        order: &[usize],
+    ) -> (Self, Numbers) {
         let mut answers = vec![Value::Null; calls.len()];
         for &place in order {
-            answers[place] = calls[place].clone().ask(oracle, &numbers).await;
+            answers[place] = calls[place].clone().ask(oracle, numbers).await;
         }
-        Self { answers, tables: ranked(oracle.snapshot().dump()) }
+        let tables = oracle.snapshot().dump();
+        let numbers = Numbers::of(&tables);
+        (Self { answers, tables: ranked(tables) }, numbers)
     }
 
-    /// Finds an order in which the oracle does the same, and leaves the oracle so.
-    async fn fits(&self, oracle: &MemoryStore, calls: &[Operation]) -> Result<(), String> {
+    /// Finds an order in which the oracle, whose numbers are those, does the same, and leaves the oracle so; its numbers
+    /// then.
+    async fn fits(&self, oracle: &MemoryStore, numbers: &Numbers, calls: &[Operation]) -> Result<Numbers, String> {
         let before = oracle.snapshot();
         let mut first = None;
         for order in orders(calls.len()) {
             oracle.restore(&before);
-            let expected = Self::in_oracle(oracle, calls, &order).await;
+            let (expected, after) = Self::in_oracle(oracle, numbers, calls, &order).await;
             if expected == *self {
-                return Ok(());
+                return Ok(after);
             }
             first.get_or_insert(expected);
         }

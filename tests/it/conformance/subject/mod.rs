@@ -4,10 +4,11 @@ mod tables;
 
 use bondflow::engine::Store;
 use bondflow::payout::tables::TABLES;
+use bondflow::sandbox::postgres::Place;
 use bondflow::store::memory::{Dump, MemoryStore};
 use bondflow::store::postgres::{self, PostgresStore, Reckoning};
 use bondflow::store::sqlite::{OpenMode, SqliteStore};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
@@ -51,9 +52,13 @@ impl StoreUnderTest for Memory {
     }
 }
 
-/// SQLite, on a file in a folder that is removed afterwards.
+/// SQLite, on a file in a folder that is removed afterwards. It lies in memory where the machine has a file system there:
+/// what is tested on it is logic. What a crash leaves is tested on a disk.
 pub struct Sqlite {
     store: SqliteStore,
+    reader: Mutex<SqliteConnection>,
+    /// What reads all tables.
+    query: String,
     folder: TempDir,
 }
 
@@ -61,14 +66,17 @@ const FILE: &str = "test.db";
 
 impl Sqlite {
     async fn open(folder: TempDir) -> Self {
-        let store = SqliteStore::open(&folder.path().join(FILE), TABLES, OpenMode::Daemon).await.unwrap();
-        Self { store, folder }
+        let file = folder.path().join(FILE);
+        let store = SqliteStore::open(&file, TABLES, OpenMode::Daemon).await.unwrap();
+        let mut reader = tables::reader(&file).await;
+        let query = tables::query(&mut reader).await;
+        Self { store, reader: Mutex::new(reader), query, folder }
     }
 }
 
 impl StoreUnderTest for Sqlite {
     async fn fresh() -> Self {
-        Self::open(tempfile::tempdir().unwrap()).await
+        Self::open(tempfile::tempdir_in(Place::Memory.folder()).unwrap()).await
     }
 
     async fn reopen(self) -> Self {
@@ -81,7 +89,7 @@ impl StoreUnderTest for Sqlite {
     }
 
     async fn dump(&self) -> Dump {
-        tables::dump(&self.folder.path().join(FILE)).await
+        tables::dump_by(&mut *self.reader.lock().await, &self.query).await
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use bondflow::engine::store::Row;
 use bondflow::payout::tables::TABLES;
 use bondflow::store::memory::{Dump, MemoryStore};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -10,27 +9,40 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnec
 
 /// The tables that the oracle has too, each in the order of its primary key.
 pub async fn dump(file: &Path) -> Dump {
-    let mut reader = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
-    let mut transaction = reader.begin().await.unwrap();
-    let mut dump = Dump::new();
-    for (table, _) in MemoryStore::new(TABLES).snapshot().dump() {
-        let rows = rows(&mut transaction, &table).await;
-        dump.insert(table, rows);
-    }
+    let mut reader = reader(file).await;
+    let query = query(&mut reader).await;
+    let dump = dump_by(&mut reader, &query).await;
+    reader.close().await.unwrap();
     dump
 }
 
-async fn rows(reader: &mut SqliteConnection, table: &str) -> Vec<Row> {
-    let columns: Vec<(String, i64)> = sqlx::query_as("SELECT name, pk FROM pragma_table_info(?) ORDER BY pk")
-        .bind(table)
-        .fetch_all(&mut *reader)
-        .await
-        .unwrap();
-    let fields: Vec<String> = columns.iter().map(|(name, _)| format!("'{name}', \"{name}\"")).collect();
-    let key: Vec<String> = columns.iter().filter(|(_, pk)| *pk > 0).map(|(name, _)| format!("\"{name}\"")).collect();
-    let query = format!("SELECT json_object({}) FROM \"{table}\" ORDER BY {}", fields.join(", "), key.join(", "));
-    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(reader).await.unwrap();
-    rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect()
+/// A connection that reads that file.
+pub async fn reader(file: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap()
+}
+
+/// What reads all those tables at once.
+pub async fn query(reader: &mut SqliteConnection) -> String {
+    let mut parts = vec![];
+    for (table, _) in MemoryStore::new(TABLES).snapshot().dump() {
+        let columns: Vec<(String, i64)> = sqlx::query_as("SELECT name, pk FROM pragma_table_info(?) ORDER BY pk")
+            .bind(&table)
+            .fetch_all(&mut *reader)
+            .await
+            .unwrap();
+        let fields: Vec<String> = columns.iter().map(|(name, _)| format!("'{name}', \"{name}\"")).collect();
+        let key: Vec<String> =
+            columns.iter().filter(|(_, pk)| *pk > 0).map(|(name, _)| format!("\"{name}\"")).collect();
+        let rows = format!("SELECT * FROM \"{table}\" ORDER BY {}", key.join(", "));
+        parts.push(format!("'{table}', (SELECT json_group_array(json_object({})) FROM ({rows}))", fields.join(", ")));
+    }
+    format!("SELECT json_object({})", parts.join(", "))
+}
+
+/// What that query reads.
+pub async fn dump_by(reader: &mut SqliteConnection, query: &str) -> Dump {
+    let dump: String = sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(reader).await.unwrap();
+    serde_json::from_str(&dump).unwrap()
 }
 
 /// The same of a PostgreSQL database. What a table is sorted by there is its primary key.
