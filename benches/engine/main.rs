@@ -22,6 +22,10 @@ use anyhow::bail;
 use bed::{Ground, POSTGRES, SQLITE};
 use report::Report;
 
+/// The daemon's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The parts in the order in which they run: ratios need the raw store's figures.
 const PARTS: [&str; 7] = ["raw", "load", "latency", "waiting", "finished", "syncs", PAYOUT];
 

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod moving;
 mod own;
 pub mod postgres;
+mod readers;
 mod rows;
 pub mod sqlite;
 pub mod wake;

@@ -18,6 +18,9 @@ use tracing::{error, info, warn};
 
 use log::Log;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// "File size limit exceeded", on every Linux but MIPS.
 const SIGXFSZ: i32 = 25;
 

@@ -31,14 +31,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{Error, Row as _};
+use sqlx::postgres::PgRow;
+use sqlx::{Error, Postgres, Row as _};
 use tokio::sync::{broadcast, mpsc};
 
 use super::Survey;
 use super::columns;
 use super::group::{self, Answer, CommitMeters, Counters, Failure, Queue, Request, Upkeep};
 use super::own::{self, OwnTables};
+use super::readers::Readers;
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Retirement, Row, RunFilter, Standing,
     Store, StoreError, Table, Tally,
@@ -57,13 +58,13 @@ use writer::Writer;
 const CHANGES_KEPT: usize = 256;
 
 /// How many connections read side by side.
-const READERS: u32 = 4;
+const READERS: usize = 4;
 
 /// A database, open. Ends in good order with [`PostgresStore::close`]; when it is dropped
 /// instead, what was asked for is still written, by a task that nobody waits for.
 pub struct PostgresStore {
     queue: Queue,
-    readers: PgPool,
+    readers: Readers<Postgres>,
     tables: Arc<OwnTables<Statements>>,
     changes: broadcast::Sender<Change>,
     clock: DatabaseClock,
@@ -351,9 +352,11 @@ impl Store for PostgresStore {
 
     async fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
         let read = || async {
-            let mut db = self.readers.acquire().await?;
-            let mut look = Batch::new(&mut db, &self.tables, false, self.server.own_clock());
-            group::holds(&mut look, guard).await.map_err(failure::Fault::into_error)
+            let mut reader = self.readers.take().await?;
+            let mut look = Batch::new(&mut reader.db, &self.tables, false, self.server.own_clock());
+            let holds = group::holds(&mut look, guard).await.map_err(failure::Fault::into_error)?;
+            self.readers.give_back(reader);
+            Ok(holds)
         };
         self.patiently(read).await
     }

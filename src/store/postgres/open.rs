@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Error, SqlStr};
+use sqlx::{ConnectOptions, Error, Postgres, SqlStr};
 
 use super::failure::code;
 use super::patience::Patience;
 use super::sql;
 use crate::engine::store::Table;
+use crate::store::readers::Readers;
 use crate::store::{Survey, columns};
 
 /// For what a database is opened.
@@ -203,12 +204,8 @@ impl Server {
     }
 
     /// Connections for reading only, whatever the statement.
-    pub(super) fn readers(&self, count: u32) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(count)
-            .acquire_timeout(CONNECTED)
-            .test_before_acquire(false)
-            .connect_lazy_with(self.options.clone().options([("default_transaction_read_only", "on")]))
+    pub(super) fn readers(&self, count: usize) -> Readers<Postgres> {
+        Readers::new(self.options.clone().options([("default_transaction_read_only", "on")]), count)
     }
 
     async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, OpenError> {

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Error, Row as _, SqlSafeStr, Sqlite, SqliteConnection, TypeInfo, ValueRef};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Error, Row as _, SqliteConnection, TypeInfo, ValueRef};
 
+use super::script::{self, Bound, Script};
 use super::sql::{self, Statements};
 use crate::engine::store::{Commit, Nudge, Retirement, Row, Table};
 use crate::engine::{Run, Timestamp};
@@ -21,18 +21,47 @@ columns_of!(SqliteRow);
 
 /// A transaction that is open on a connection: nobody else writes until it ends.
 pub(super) struct Batch<'a> {
-    pub(super) db: &'a mut SqliteConnection,
-    pub(super) tables: &'a OwnTables<Statements>,
+    db: &'a mut SqliteConnection,
+    tables: &'a OwnTables<Statements>,
+    /// What goes with the next statement whose answer is needed.
+    script: Script,
 }
 
-impl Batch<'_> {
-    /// Runs a statement that takes one list; tells how many rows it wrote.
-    async fn write(&mut self, sql: impl SqlSafeStr, list: String) -> Result<u64, Error> {
-        Ok(sqlx::query(sql).bind(list).execute(&mut *self.db).await?.rows_affected())
+impl<'a> Batch<'a> {
+    /// `script` is what comes before all else.
+    pub(super) fn new(db: &'a mut SqliteConnection, tables: &'a OwnTables<Statements>, script: Script) -> Self {
+        Self { db, tables, script }
     }
 
-    async fn read(&mut self, sql: impl SqlSafeStr, list: String) -> Result<Vec<SqliteRow>, Error> {
-        sqlx::query(sql).bind(list).fetch_all(&mut *self.db).await
+    /// What is still to be run.
+    pub(super) fn end(self) -> Script {
+        self.script
+    }
+
+    /// Runs a statement; tells how many rows it wrote.
+    async fn execute(&mut self, query: Bound<'_>) -> Result<u64, Error> {
+        Ok(script::run(query, &mut *self.db).await?.1)
+    }
+
+    async fn fetch(&mut self, query: Bound<'_>) -> Result<Vec<SqliteRow>, Error> {
+        Ok(script::run(query, &mut *self.db).await?.0)
+    }
+
+    /// Runs a statement that takes one list; tells how many rows it wrote.
+    async fn write(&mut self, sql: &str, list: String) -> Result<u64, Error> {
+        let query = self.script.with(sql).bind(list);
+        self.execute(query).await
+    }
+
+    /// Has a statement run that takes one list, and whose answer nobody needs.
+    fn put(&mut self, sql: &str, list: String) -> Result<(), Error> {
+        let query = self.script.with(sql).bind(list);
+        self.script.keep(query)
+    }
+
+    async fn read(&mut self, sql: &str, list: String) -> Result<Vec<SqliteRow>, Error> {
+        let query = self.script.with(sql).bind(list);
+        self.fetch(query).await
     }
 }
 
@@ -58,7 +87,7 @@ impl Transaction for Batch<'_> {
 
     async fn rows(&mut self, table: Table, keys: &[&str]) -> Result<HashMap<String, Row>, Error> {
         let Some(own) = self.tables.get(table.name) else { return Ok(HashMap::new()) };
-        let rows = self.read(own.statements.read.clone(), json(keys)).await?;
+        let rows = self.read(own.statements.read.as_str(), json(keys)).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, own_row(table, row)?))).collect()
     }
 
@@ -69,41 +98,48 @@ impl Transaction for Batch<'_> {
         at_least: Option<(&'static str, i64)>,
         most: u64,
     ) -> Result<u64, Error> {
-        let mut query = sqlx::query(own::count(table, matching, at_least.map(|(column, _)| column)));
+        let count = own::count(table, matching, at_least.map(|(column, _)| column));
+        let mut query = self.script.with(count.as_str());
         for value in matching.values().filter(|value| !value.is_null()) {
             query = bind(query, value);
         }
         if let Some((_, least)) = at_least {
             query = query.bind(least);
         }
-        let row = query.bind(i64::try_from(most).unwrap_or(i64::MAX)).fetch_one(&mut *self.db).await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+        let rows = self.fetch(query.bind(i64::try_from(most).unwrap_or(i64::MAX))).await?;
+        let count: i64 = rows.first().ok_or(Error::RowNotFound)?.try_get(0)?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     async fn step(&mut self, steps: &[StepRow<'_>]) -> Result<HashMap<i64, (i64, bool)>, Error> {
         let (on, off): (Vec<_>, Vec<_>) = steps.iter().partition(|row| row.keep && !row.ends);
         let mut moved = HashMap::with_capacity(steps.len());
         for (statement, rows) in sql::STEP_ON.split(&on) {
-            let query = rows.iter().fold(sqlx::query(statement), |query, row| bind_step(query, row));
-            for row in query.fetch_all(&mut *self.db).await? {
+            let query = rows.iter().fold(self.script.with(statement), |query, row| bind_step(query, row));
+            for row in self.fetch(query).await? {
                 moved.insert(row.try_get(0)?, (row.try_get(1)?, false));
             }
         }
         for (statement, rows) in sql::STEP_OFF.split(&off) {
-            let query = rows.iter().fold(sqlx::query(statement), |query, row| bind_release(bind_step(query, row), row));
-            for row in query.fetch_all(&mut *self.db).await? {
+            let begun = self.script.with(statement);
+            let query = rows.iter().fold(begun, |query, row| bind_release(bind_step(query, row), row));
+            for row in self.fetch(query).await? {
                 let due: Option<i64> = row.try_get(2)?;
                 moved.insert(row.try_get(0)?, (row.try_get(1)?, due.is_some()));
             }
         }
         let written = || steps.iter().filter(|step| moved.contains_key(&step.seq));
         for (statement, rows) in sql::HISTORY.split(&written().collect::<Vec<_>>()) {
-            let query = rows.iter().fold(sqlx::query(statement), |query, row| bind_history(query, row));
-            query.execute(&mut *self.db).await?;
+            let query = rows.iter().fold(self.script.with(statement), |query, row| bind_history(query, row));
+            match rows.len() {
+                1 => self.script.keep(query)?,
+                // One text for each number of rows, and not one for whatever comes with it.
+                _ => drop(self.execute(query).await?),
+            }
         }
         let taken = taken(written());
         if !taken.is_empty() {
-            self.write(sql::TAKE, json(&taken)).await?;
+            self.put(sql::TAKE, json(&taken))?;
         }
         Ok(moved)
     }
@@ -114,19 +150,19 @@ impl Transaction for Batch<'_> {
     }
 
     async fn see(&mut self, inbox: &[(&str, i64)]) -> Result<(), Error> {
-        self.write(sql::SEE, json(inbox)).await.map(drop)
+        self.put(sql::SEE, json(inbox))
     }
 
     async fn write_rows(&mut self, table: Table, rows: &[&Row], _found: &Found) -> Result<(), Error> {
         let Some(own) = self.tables.get(table.name) else { return Ok(()) };
-        self.write(own.statements.write.clone(), json(rows)).await.map(drop)
+        self.put(own.statements.write.as_str(), json(rows))
     }
 
     async fn start(&mut self, starts: &[StartRow<'_>]) -> Result<u64, Error> {
         let mut started = 0;
         for (statement, rows) in sql::START.split(starts) {
-            let query = rows.iter().fold(sqlx::query(statement), bind_start);
-            started += query.execute(&mut *self.db).await?.rows_affected();
+            let query = rows.iter().fold(self.script.with(statement), bind_start);
+            started += self.execute(query).await?;
         }
         Ok(started)
     }
@@ -137,19 +173,19 @@ impl Transaction for Batch<'_> {
     }
 
     async fn tell(&mut self, told: &[(i64, i64, bool, i64)]) -> Result<(), Error> {
-        self.write(sql::TOLD, json(told)).await.map(drop)
+        self.put(sql::TOLD, json(told))
     }
 
     async fn nudge(&mut self, nudge: &Nudge, at: Timestamp) -> Result<u64, Error> {
-        let query = sqlx::query(sql::NUDGE).bind(at.millis()).bind(&nudge.workflow).bind(&nudge.step);
-        Ok(query.bind(nudge.limit).execute(&mut *self.db).await?.rows_affected())
+        let query = self.script.with(sql::NUDGE).bind(at.millis()).bind(&nudge.workflow).bind(&nudge.step);
+        self.execute(query.bind(at.millis()).bind(nudge.limit)).await
     }
 
     async fn queue(&mut self, messages: &[MessageRow<'_>]) -> Result<u64, Error> {
         let queued = self.write(sql::QUEUE, json(messages)).await?;
         let slots: Vec<_> = messages.iter().filter_map(|message| message.slot).collect();
         if queued > 0 && !slots.is_empty() {
-            self.write(sql::SUPERSEDE, json(&slots)).await?;
+            self.put(sql::SUPERSEDE, json(&slots))?;
         }
         Ok(queued)
     }
@@ -157,11 +193,13 @@ impl Transaction for Batch<'_> {
 
 impl Maintenance for Batch<'_> {
     async fn claim(&mut self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Run>, Error> {
-        let rows = sqlx::query(sql::DUE).bind(now.millis()).bind(limit).fetch_all(&mut *self.db).await?;
+        let query = self.script.with(sql::DUE).bind(now.millis()).bind(limit);
+        let rows = self.fetch(query).await?;
         let mut runs: Vec<Run> = rows.iter().map(columns::run).collect::<Result<_, _>>()?;
         if !runs.is_empty() {
             let list = json(&runs.iter().map(|run| run.seq).collect::<Vec<_>>());
-            sqlx::query(sql::LEASE).bind(owner).bind(until.millis()).bind(list).execute(&mut *self.db).await?;
+            let query = self.script.with(sql::LEASE).bind(owner).bind(until.millis()).bind(list);
+            self.script.keep(query)?;
         }
         for run in &mut runs {
             run.owner = Some(owner.to_owned());
@@ -172,13 +210,13 @@ impl Maintenance for Batch<'_> {
     }
 
     async fn renew(&mut self, owner: &str, now: Timestamp, until: Timestamp) -> Result<u64, Error> {
-        let query = sqlx::query(sql::RENEW).bind(owner).bind(now.millis()).bind(until.millis());
-        Ok(query.execute(&mut *self.db).await?.rows_affected())
+        let query = self.script.with(sql::RENEW).bind(until.millis()).bind(owner).bind(now.millis());
+        self.execute(query).await
     }
 
     async fn release_others(&mut self, owner: &str, now: Timestamp) -> Result<u64, Error> {
-        let query = sqlx::query(sql::RELEASE).bind(owner).bind(now.millis());
-        Ok(query.execute(&mut *self.db).await?.rows_affected())
+        let query = self.script.with(sql::RELEASE).bind(now.millis()).bind(owner);
+        self.execute(query).await
     }
 
     /// There is no other daemon.
@@ -187,34 +225,34 @@ impl Maintenance for Batch<'_> {
     }
 
     async fn wake(&mut self, run: i64, at: Timestamp) -> Result<u64, Error> {
-        Ok(sqlx::query(sql::WAKE).bind(run).bind(at.millis()).execute(&mut *self.db).await?.rows_affected())
+        let query = self.script.with(sql::WAKE).bind(at.millis()).bind(run).bind(at.millis());
+        self.execute(query).await
     }
 
     async fn retire(&mut self, runs: &[Retirement], at: Timestamp) -> Result<u64, Error> {
-        let query = sqlx::query(sql::RETIRE).bind(retirements(runs)).bind(at.millis());
-        let retired = query.fetch_all(&mut *self.db).await?;
+        let query = self.script.with(sql::RETIRE).bind(at.millis()).bind(retirements(runs));
+        let retired = self.fetch(query).await?;
         let retired: Vec<i64> = retired.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         for statement in sql::GIVE_UP {
-            self.write(statement, json(&retired)).await?;
+            self.put(statement, json(&retired))?;
         }
         Ok(retired.len() as u64)
     }
 
     async fn forget_messages(&mut self, before: Timestamp, limit: u32) -> Result<u64, Error> {
-        let query = sqlx::query(sql::FORGET).bind(before.millis()).bind(limit);
-        Ok(query.execute(&mut *self.db).await?.rows_affected())
+        let query = self.script.with(sql::FORGET).bind(before.millis()).bind(limit);
+        self.execute(query).await
     }
 
     async fn begin_timeline(&mut self) -> Result<u64, Error> {
-        Ok(sqlx::query(sql::BEGIN_TIMELINE).execute(&mut *self.db).await?.rows_affected())
+        let query = self.script.with(sql::BEGIN_TIMELINE);
+        self.execute(query).await
     }
 
     async fn deliver(&mut self, offers: &[Offers]) -> Result<u64, Error> {
         self.write(sql::DELIVER, json(offers)).await
     }
 }
-
-type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// What [`sql::STEP_ON`] and [`sql::STEP_OFF`] read of a step.
 fn bind_step<'q>(query: Bound<'q>, row: &StepRow<'q>) -> Bound<'q> {

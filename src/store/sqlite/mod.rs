@@ -15,6 +15,7 @@ mod batch;
 mod failure;
 mod filter;
 mod open;
+mod script;
 mod sql;
 mod survey;
 #[cfg(test)]
@@ -29,13 +30,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use sqlx::{Error, Row as _, SqlitePool};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Error, Row as _, Sqlite};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::columns;
 use super::group::{self, Answer, CommitMeters, Counters, Queue, Request, Upkeep, json};
 use super::own::{self, OwnTables};
+use super::readers::Readers;
 use crate::engine::store::{
     Change, Commit, CommitError, Committed, Delivery, Guard, OutboxEntry, Page, Retirement, Row, RunFilter, Standing,
     Store, StoreError, Table, Tally,
@@ -44,6 +46,7 @@ use crate::engine::{HistoryEntry, Pin, Run, RunId, Signal, Timestamp};
 pub use backup::{BackupError, Copy, backup};
 use batch::{Batch, bind, own_row};
 pub use open::{OpenError, OpenMode, daemon_lives};
+use script::Script;
 use sql::Statements;
 pub use survey::{inspect, survey};
 use writer::Writer;
@@ -52,13 +55,13 @@ use writer::Writer;
 const CHANGES_KEPT: usize = 256;
 
 /// How many connections read side by side.
-const READERS: u32 = 4;
+const READERS: usize = 4;
 
 /// A database file, open. Ends in good order with [`SqliteStore::close`]; when it is dropped
 /// instead, what was asked for is still written, by a task that nobody waits for.
 pub struct SqliteStore {
     queue: Queue,
-    readers: SqlitePool,
+    readers: Readers<Sqlite>,
     tables: Arc<OwnTables<Statements>>,
     changes: broadcast::Sender<Change>,
     disk: watch::Receiver<Option<String>>,
@@ -104,12 +107,7 @@ impl SqliteStore {
         busy: Duration,
     ) -> Result<(Self, Writer, mpsc::UnboundedReceiver<Request>), OpenError> {
         let opened = open::open(path, mode, busy).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(open::read_only(&opened.options));
+        let readers = Readers::new(open::read_only(&opened.options), READERS);
         let (queue, requests) = Queue::new();
         let (broken, disk) = watch::channel(None);
         let store = Self {
@@ -312,8 +310,11 @@ impl Store for SqliteStore {
     }
 
     async fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
-        let mut db = self.readers.acquire().await.map_err(unread)?;
-        group::holds(&mut Batch { db: &mut db, tables: &self.tables }, guard).await.map_err(unread)
+        let mut reader = self.readers.take().await.map_err(unread)?;
+        let mut batch = Batch::new(&mut reader.db, &self.tables, Script::default());
+        let holds = group::holds(&mut batch, guard).await.map_err(unread)?;
+        self.readers.give_back(reader);
+        Ok(holds)
     }
 
     async fn seen(&self, inbox: &str) -> Result<bool, StoreError> {

@@ -21,8 +21,7 @@ pub(super) const ROLLBACK: &str = "ROLLBACK";
 
 /// Counts a transaction; alone it also tells how many there were.
 pub(super) const COUNT: &str = "UPDATE journal SET batch = batch + 1 RETURNING batch";
-/// The end of a transaction that counts: one call, since each costs a lone commit two changes of threads.
-pub(super) const COUNT_AND_COMMIT: &str = "UPDATE journal SET batch = batch + 1; COMMIT";
+pub(super) const COUNT_ONE: &str = "UPDATE journal SET batch = batch + 1";
 pub(super) const COUNTED: &str = "SELECT batch FROM journal";
 pub(super) const JOURNAL: &str = "SELECT timeline, batch FROM journal";
 pub(super) const REACHED: &str = "SELECT batch FROM journal WHERE timeline = ?1";
@@ -78,31 +77,33 @@ pub(super) static STEP_OFF: LazyLock<Values> = LazyLock::new(|| {
 
 pub(super) static HISTORY: LazyLock<Values> = LazyLock::new(|| {
     let columns = "run, revision, step, attempt, outcome, target, status, detail, at";
-    Values::new(&format!("INSERT INTO history ({columns}) VALUES "), "(?, ?, ?, ?, ?, ?, ?, ?, ?)", "")
+    let before = format!("INSERT INTO history ({columns}) SELECT * FROM (VALUES ");
+    Values::new(&before, "(?, ?, ?, ?, ?, ?, ?, ?, ?)", ") WHERE column1 IS NOT NULL")
 });
 
 /// Of `[run, number, revision]`.
 pub(super) const TAKE: &str = "
 UPDATE signals SET taken = new.value ->> 2
-FROM jsonb_each(?1) AS new
+FROM jsonb_each(?) AS new
 WHERE signals.run = new.value ->> 0 AND signals.number = new.value ->> 1";
 
 /// How the runs stand whose step was not written.
 pub(super) const STANDING: &str = "
-SELECT seq, revision, token, signals FROM runs WHERE seq IN (SELECT value FROM json_each(?1))";
+SELECT seq, revision, token, signals FROM runs WHERE seq IN (SELECT value FROM json_each(?))";
 
 pub(super) const RESOLVE: &str = "
-SELECT id, seq, revision FROM runs WHERE id IN (SELECT value FROM json_each(?1))";
+SELECT id, seq, revision FROM runs WHERE id IN (SELECT value FROM json_each(?))";
 
-pub(super) const SEEN: &str = "SELECT id FROM inbox WHERE id IN (SELECT value FROM json_each(?1))";
+pub(super) const SEEN: &str = "SELECT id FROM inbox WHERE id IN (SELECT value FROM json_each(?))";
 
 /// Of `[id, at]`.
-pub(super) const SEE: &str = "INSERT INTO inbox (id, at) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1)";
+pub(super) const SEE: &str = "INSERT INTO inbox (id, at) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?)";
 
 pub(super) static START: LazyLock<Values> = LazyLock::new(|| {
     let columns = "id, workflow, version, hash, key, status, step, state, due_at, created_at, updated_at";
+    let before = format!("INSERT INTO runs ({columns}) SELECT * FROM (VALUES ");
     let row = "(?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)";
-    Values::new(&format!("INSERT INTO runs ({columns}) VALUES "), row, " ON CONFLICT DO NOTHING")
+    Values::new(&before, row, ") WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING")
 });
 
 /// Stores the signals that a run can still have and has not had, numbered on from its last one.
@@ -125,60 +126,57 @@ UPDATE runs SET
   signals = runs.signals + new.value ->> 1,
   due_at  = CASE WHEN runs.owner IS NULL AND (runs.status = 'waiting' OR new.value ->> 2)
                  THEN new.value ->> 3 ELSE runs.due_at END
-FROM jsonb_each(?1) AS new
+FROM jsonb_each(?) AS new
 WHERE runs.seq = new.value ->> 0";
 
 /// The soonest due first, then those without a time.
 pub(super) const NUDGE: &str = concat!(
     "
-UPDATE runs SET due_at = ?1 WHERE seq IN (
+UPDATE runs SET due_at = ? WHERE seq IN (
   SELECT seq FROM runs INDEXED BY runs_resting
-  WHERE workflow = ?2 AND step = ?3 AND status = 'waiting' AND owner IS NULL AND (due_at IS NULL OR due_at > ?1) AND ",
+  WHERE workflow = ? AND step = ? AND status = 'waiting' AND owner IS NULL AND (due_at IS NULL OR due_at > ?) AND ",
     open!(),
     "
-  ORDER BY due_at NULLS LAST, seq LIMIT ?4)"
+  ORDER BY due_at NULLS LAST, seq LIMIT ?)"
 );
 
 pub(super) const QUEUE: &str = "
 INSERT INTO outbox (id, lane, topic, slot, body, expires_at, state, due_at, created_at)
 SELECT value ->> '$.id', value ->> '$.lane', value ->> '$.topic', value ->> '$.slot', value ->> '$.body',
        value ->> '$.expires', 'pending', value ->> '$.at', value ->> '$.at'
-FROM jsonb_each(?1) WHERE true ORDER BY jsonb_each.key
+FROM jsonb_each(?) WHERE true ORDER BY jsonb_each.key
 ON CONFLICT DO NOTHING";
 
 /// In each of these slots only the newest message stays to be published.
 pub(super) const SUPERSEDE: &str = "
 UPDATE outbox SET state = 'superseded'
-WHERE state = 'pending' AND slot IN (SELECT value FROM json_each(?1))
+WHERE state = 'pending' AND slot IN (SELECT value FROM json_each(?))
   AND seq < (SELECT max(newer.seq) FROM outbox AS newer WHERE newer.slot = outbox.slot AND newer.state = 'pending')";
 
-pub(super) const DUE: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs INDEXED BY runs_due WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
-);
+pub(super) const DUE: &str =
+    concat!("SELECT ", run_columns!(), " FROM runs INDEXED BY runs_due WHERE due_at <= ? ORDER BY due_at, seq LIMIT ?");
 pub(super) const LEASE: &str = "
-UPDATE runs SET owner = ?1, token = token + 1, due_at = ?2 WHERE seq IN (SELECT value FROM json_each(?3))";
+UPDATE runs SET owner = ?, token = token + 1, due_at = ? WHERE seq IN (SELECT value FROM json_each(?))";
 pub(super) const RENEW: &str = "
-UPDATE runs INDEXED BY runs_owner SET due_at = ?3 WHERE owner = ?1 AND due_at > ?2";
+UPDATE runs INDEXED BY runs_owner SET due_at = ? WHERE owner = ? AND due_at > ?";
 pub(super) const RELEASE: &str = concat!(
     "
 UPDATE runs SET owner = NULL, due_at = CASE WHEN ",
     open!(),
     " OR EXISTS (SELECT 1 FROM signals WHERE run = runs.seq AND taken IS NULL AND substr(name, 1, 1) = '@')
-  THEN ?2 END
-WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_owner WHERE owner IS NOT NULL AND owner <> ?1)"
+  THEN ? END
+WHERE seq IN (SELECT seq FROM runs INDEXED BY runs_owner WHERE owner IS NOT NULL AND owner <> ?)"
 );
 pub(super) const WAKE: &str = concat!(
     "
-UPDATE runs SET due_at = ?2 WHERE seq = ?1 AND owner IS NULL AND (due_at IS NULL OR due_at > ?2) AND ",
+UPDATE runs SET due_at = ? WHERE seq = ? AND owner IS NULL AND (due_at IS NULL OR due_at > ?) AND ",
     open!()
 );
 /// Of `[seq, revision, keeps]`.
 pub(super) const RETIRE: &str = concat!(
     "
-UPDATE runs SET state = new.value ->> 2, retired_at = ?2
-FROM jsonb_each(?1) AS new
+UPDATE runs SET state = new.value ->> 2, retired_at = ?
+FROM jsonb_each(?) AS new
 WHERE runs.seq = new.value ->> 0 AND runs.revision = new.value ->> 1
   AND runs.retired_at IS NULL AND runs.owner IS NULL AND runs.due_at IS NULL AND NOT (runs.",
     open!(),
@@ -187,23 +185,23 @@ RETURNING seq"
 );
 /// What retired runs leave, of a list of them.
 pub(super) const GIVE_UP: [&str; 2] = [
-    "DELETE FROM history WHERE run IN (SELECT value FROM json_each(?1))",
-    "DELETE FROM signals WHERE run IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM history WHERE run IN (SELECT value FROM json_each(?))",
+    "DELETE FROM signals WHERE run IN (SELECT value FROM json_each(?))",
 ];
 /// Of `[seq, state, how often offered, due_at]`; what was closed meanwhile stays so.
 pub(super) const DELIVER: &str = "
 UPDATE outbox SET state = new.value ->> 1, attempts = outbox.attempts + new.value ->> 2, due_at = new.value ->> 3
-FROM jsonb_each(?1) AS new
+FROM jsonb_each(?) AS new
 WHERE outbox.seq = new.value ->> 0 AND outbox.state = 'pending'";
 
 /// The newest message of a topic stays. What is younger is not looked through.
 pub(super) const FORGET: &str = "
 DELETE FROM outbox WHERE seq IN (
   SELECT seq FROM outbox AS old
-  WHERE seq < coalesce((SELECT seq FROM outbox WHERE created_at >= ?1 ORDER BY seq LIMIT 1), 9223372036854775807)
+  WHERE seq < coalesce((SELECT seq FROM outbox WHERE created_at >= ? ORDER BY seq LIMIT 1), 9223372036854775807)
     AND state <> 'pending'
     AND EXISTS (SELECT 1 FROM outbox AS newer WHERE newer.topic = old.topic AND newer.seq > old.seq)
-  ORDER BY seq LIMIT ?2)";
+  ORDER BY seq LIMIT ?)";
 
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1");
@@ -309,9 +307,9 @@ impl Statements {
             table.columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
         let then = if replaced.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", replaced.join(", ")) };
         Self {
-            read: fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{key}\" IN (SELECT value FROM json_each(?1))")),
+            read: fixed(format!("SELECT {list} FROM \"{name}\" WHERE \"{key}\" IN (SELECT value FROM json_each(?))")),
             write: fixed(format!(
-                "INSERT INTO \"{name}\" ({list}) SELECT {} FROM jsonb_each(?1) WHERE true \
+                "INSERT INTO \"{name}\" ({list}) SELECT {} FROM jsonb_each(?) WHERE true \
                  ON CONFLICT (\"{key}\") DO {then}",
                 values.join(", ")
             )),

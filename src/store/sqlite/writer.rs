@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::batch::Batch;
 use super::failure;
 use super::open::Opened;
+use super::script::{self, Bound, Script};
 use super::sql::{self, Statements};
 use crate::engine::store::{Change, Commit};
 use crate::store::group::{self, AskedCommit, AskedUpkeep, Backend, Counters, Done, Failure, Request, announce, serve};
@@ -43,6 +44,7 @@ pub(super) struct Writer {
 /// At which point a transaction failed.
 enum Stage {
     Before(Error),
+    /// In its last call.
     Commit(Error, Done),
 }
 
@@ -84,9 +86,18 @@ impl Writer {
         commits: &[AskedCommit],
         upkeep: &[AskedUpkeep],
     ) -> Result<Done, Stage> {
-        let done = self.fold(db, commits, upkeep).await.map_err(Stage::Before)?;
-        let end = if done.applied.wrote && self.journal.is_some() { sql::COUNT_AND_COMMIT } else { sql::COMMIT };
-        match self.end_transaction(db, end).await {
+        let (done, mut rest) = self.fold(db, commits, upkeep).await.map_err(Stage::Before)?;
+        if rest.is(sql::BEGIN) && !done.applied.wrote {
+            return Ok(done);
+        }
+        if done.applied.wrote && self.journal.is_some() {
+            // The count tells what became of the transaction, wherever in its last call it fails.
+            let count = rest.with(sql::COUNT_ONE);
+            rest.keep(count).map_err(Stage::Before)?;
+        } else if !rest.is("") {
+            script::run(rest.all(), &mut *db).await.map_err(Stage::Before)?;
+        }
+        match self.end_transaction(db, rest.with(sql::COMMIT)).await {
             Ok(()) => {
                 self.journal = self.journal.map(|count| count + i64::from(done.applied.wrote));
                 Ok(done)
@@ -96,22 +107,21 @@ impl Writer {
         }
     }
 
-    /// All of a transaction but its end.
+    /// All of a transaction but its end, and what is still to be run before that.
     async fn fold(
         &mut self,
         db: &mut SqliteConnection,
         commits: &[AskedCommit],
         upkeep: &[AskedUpkeep],
-    ) -> Result<Done, Error> {
-        execute(db, sql::BEGIN).await?;
+    ) -> Result<(Done, Script), Error> {
         let commits: Vec<&Commit> = commits.iter().map(|asked| &*asked.what).collect();
-        let mut batch = Batch { db: &mut *db, tables: &self.tables };
+        let mut batch = Batch::new(db, &self.tables, Script::of(sql::BEGIN));
         let mut applied = group::apply(&mut batch, &commits).await?;
         let mut answers = Vec::with_capacity(upkeep.len());
         for asked in upkeep {
             answers.push(asked.what.apply(&mut batch, &mut applied).await?);
         }
-        Ok(Done { applied, answers })
+        Ok((Done { applied, answers }, batch.end()))
     }
 
     #[cfg(test)]
@@ -119,12 +129,13 @@ impl Writer {
         self.db.as_mut().expect("a writer that has not begun is connected")
     }
 
-    async fn end_transaction(&self, db: &mut SqliteConnection, end: &'static str) -> Result<(), Error> {
+    async fn end_transaction(&self, db: &mut SqliteConnection, end: Bound<'_>) -> Result<(), Error> {
         #[cfg(test)]
-        if let Some(outcome) = self.faults.on_commit(db, end).await {
-            return outcome;
-        }
-        execute(db, end).await
+        let end = match self.faults.on_commit(db, end).await {
+            Ok(end) => end,
+            Err(lost) => return Err(lost),
+        };
+        script::run(end, db).await.map(drop)
     }
 
     /// Finds out whether the transaction that failed in its COMMIT was written: `Ok` when it was.
@@ -145,7 +156,7 @@ impl Writer {
         self.journal = Some(count);
         self.db = Some(db);
         match count - before {
-            1 => Err(Failure::Unavailable(told)),
+            1 => Err(failure::before_commit(error, told)),
             2 => Ok(()),
             _ => Err(unknown()),
         }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, atomic::AtomicBool};
 
 use sqlx::SqliteConnection;
 
+use super::super::script::{self, Bound};
 use super::*;
 
 /// Faults that a test puts into the writer's way.
@@ -23,18 +24,19 @@ enum Fault {
 }
 
 impl Faults {
-    pub(in super::super) async fn on_commit(
+    /// Gives the last call back that is to be made; an error when it was made, or is not to be.
+    pub(in super::super) async fn on_commit<'q>(
         &self,
         db: &mut SqliteConnection,
-        end: &'static str,
-    ) -> Option<Result<(), Error>> {
-        let fault = self.commits.lock().unwrap().pop_front()?;
+        end: Bound<'q>,
+    ) -> Result<Bound<'q>, Error> {
+        let Some(fault) = self.commits.lock().unwrap().pop_front() else { return Ok(end) };
         let last_word = match fault {
             Fault::Lost => end,
-            Fault::Failed => sql::ROLLBACK,
+            Fault::Failed => sqlx::query_with(sql::ROLLBACK, Default::default()),
         };
-        sqlx::query(last_word).execute(db).await.unwrap();
-        Some(Err(Error::WorkerCrashed))
+        script::run(last_word, db).await.unwrap();
+        Err(Error::WorkerCrashed)
     }
 
     pub(in super::super) fn on_connect(&self) -> Result<(), Error> {

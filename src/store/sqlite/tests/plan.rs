@@ -46,7 +46,7 @@ async fn each_statement_finds_its_rows_by_an_index() {
     ];
     let (on, off) = (sql::STEP_ON.split(&[(); 321]), sql::STEP_OFF.split(&[(); 321]));
     let steps: Vec<_> = on.chain(off).map(|(statement, _)| statement).collect();
-    let steps = steps.iter().map(|statement| (statement.as_str(), "SEARCH runs USING INTEGER PRIMARY KEY"));
+    let steps = steps.iter().map(|statement| (*statement, "SEARCH runs USING INTEGER PRIMARY KEY"));
     for (statement, expected) in by_index.into_iter().chain(steps) {
         let plan = plan(&path, statement).await;
         assert!(plan.contains(expected), "{statement}\n{plan}");
