@@ -173,7 +173,13 @@ impl Bed {
         let stop = watch::Sender::new(false);
         let working = tokio::spawn({
             let (engine, stop) = (engine.clone(), stop.subscribe());
-            async move { engine.run(stop).await }
+            async move {
+                let ended = engine.run(stop).await;
+                if let Err(error) = &ended {
+                    eprintln!("the engine has ended: {error}");
+                }
+                ended
+            }
         });
         Ok(Self { engine, store, bound, acted, clock, opened, stop, working })
     }

@@ -8,6 +8,7 @@ use bondflow::engine::store::{NewRun, NewSignal};
 use bondflow::engine::{Bound, Context, Definition, Effects, RunId, Step, StepError, Timestamp, Transition, erase};
 use bondflow::outcomes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// Step commits of one run.
 pub const STEPS: u64 = 5;
@@ -27,7 +28,7 @@ pub struct Parcel {
 #[derive(Debug, Default)]
 pub struct Acted {
     packed: AtomicU64,
-    billed: AtomicU64,
+    billed: watch::Sender<u64>,
 }
 
 impl Acted {
@@ -38,7 +39,13 @@ impl Acted {
 
     /// Runs that are about to end.
     pub fn billed(&self) -> u64 {
-        self.billed.load(Ordering::Relaxed)
+        *self.billed.borrow()
+    }
+
+    /// Until so many runs are about to end.
+    pub async fn until_billed(&self, runs: u64) {
+        // Its sender is here, so that it can't be gone.
+        let _ = self.billed.subscribe().wait_for(|billed| *billed >= runs).await;
     }
 }
 
@@ -131,7 +138,7 @@ impl Step<Parcel> for Bill {
     type Outcome = Billed;
 
     async fn act(&self, _: &Context<'_, Parcel>) -> Result<Billed, StepError> {
-        self.0.billed.fetch_add(1, Ordering::Relaxed);
+        self.0.billed.send_modify(|billed| *billed += 1);
         Ok(Billed::Billed)
     }
 

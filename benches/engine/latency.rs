@@ -6,6 +6,7 @@ use bondflow::engine::Status;
 
 use crate::bed::{Bed, Ground, SQLITE};
 use crate::machine::{Stopwatch, percentile};
+use crate::raw;
 use crate::report::{Report, Target};
 
 /// How many runs are measured, after some that only warm up.
@@ -30,7 +31,11 @@ pub async fn measure(ground: &Ground, report: &mut Report) -> anyhow::Result<()>
     let targets = if ground.store() == SQLITE { [(50, 3.0), (99, 10.0)] } else { [(50, 5.0), (99, 15.0)] };
     for (percent, most) in targets {
         let value = percentile(&took, percent).as_secs_f64() * 1_000.0;
-        report.add(format!("lone run of 5 steps, p{percent}"), ground.store(), value, "ms", Target::AtMost(most));
+        let row = format!("lone run of 5 steps, p{percent}");
+        report.add(row.as_str(), ground.store(), value, "ms", Target::AtMost(most));
+        let (ratio, raw) =
+            (format!("{row}, to the raw store's lone transaction"), format!("{}, p{percent}", raw::PAUSED));
+        report.add_ratio(ratio, ground.store(), &row, &raw);
     }
     Ok(())
 }
@@ -40,9 +45,7 @@ async fn lone(bed: &Bed, key: &str) -> anyhow::Result<Duration> {
     let before = bed.acted.billed();
     bed.start(key).await?;
     bed.signal(key).await?;
-    while bed.acted.billed() == before {
-        tokio::time::sleep(Duration::from_micros(100)).await;
-    }
+    bed.acted.until_billed(before + 1).await;
     let id = bed.id(key);
     while bed.store.run(&id).await?.is_none_or(|run| run.status != Status::Completed) {}
     Ok(watch.elapsed())

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use crate::bed::{Bed, Database, Ground, SQLITE};
 use crate::flow::STEPS;
-use crate::machine::{Stopwatch, processor_time};
+use crate::machine::{Stopwatch, busiest_thread, processor_time, written};
 use crate::raw;
 use crate::report::{Report, Target};
 
@@ -20,6 +20,10 @@ pub struct Cost {
     pub elapsed: Duration,
     /// Of the whole process, the load generator included.
     pub processor: Duration,
+    /// Of the one thread in which SQLite works.
+    pub store: Duration,
+    /// Bytes that the process had written to the disk.
+    pub written: u64,
     /// Transactions that the store has written, if it counts them.
     pub batches: Option<u64>,
 }
@@ -30,6 +34,9 @@ impl Cost {
         (runs * STEPS) as f64 / self.elapsed.as_secs_f64()
     }
 }
+
+/// What the driver calls the threads of its connections: the one that writes has most to do.
+const STORE_THREAD: &str = "sqlx-sqlite";
 
 /// How often it is asked whether all runs have come as far as the load generator expects.
 const LOOK: Duration = Duration::from_millis(1);
@@ -62,12 +69,15 @@ pub async fn signal_all(bed: &Bed, name: &str, runs: std::ops::Range<u64>) -> an
 
 /// Runs all of a load.
 pub async fn run(bed: &Bed, name: &str, runs: u64) -> anyhow::Result<Cost> {
-    let (batches, processor, watch) = (bed.batches(), processor_time()?, Stopwatch::start());
+    let (batches, before) = (bed.batches(), written()?);
+    let (store, processor, watch) = (busiest_thread(STORE_THREAD)?, processor_time()?, Stopwatch::start());
     start_all(bed, name, 0..runs).await?;
     signal_all(bed, name, 0..runs).await?;
     Ok(Cost {
         elapsed: watch.elapsed(),
         processor: processor_time()?.saturating_sub(processor),
+        store: busiest_thread(STORE_THREAD)?.saturating_sub(store),
+        written: written()? - before,
         batches: bed.batches().zip(batches).map(|(after, before)| after - before),
     })
 }
@@ -112,6 +122,10 @@ pub async fn measure(ground: &Ground, report: &mut Report) -> anyhow::Result<()>
             // PostgreSQL's own processes are not in it.
             let target = if store == SQLITE { Target::AtMost(0.25) } else { Target::None };
             report.add("processor time of a run", store, each, "ms", target);
+            if store == SQLITE {
+                let busy = cost.store.as_secs_f64() / cost.elapsed.as_secs_f64();
+                report.add("share of the time that SQLite's thread works", store, busy, "", Target::None);
+            }
         }
     }
     let commits = "step commits, 10000 runs at once";

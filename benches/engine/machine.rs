@@ -28,12 +28,38 @@ const CLOCK_TICK: Duration = Duration::from_millis(10);
 
 /// Processor time that this process, all its threads, has used: user and system.
 pub fn processor_time() -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, fields) = stat.rsplit_once(')').context("/proc/self/stat has no name")?;
+    Ok(used(&std::fs::read_to_string("/proc/self/stat")?)?.1)
+}
+
+/// Processor time of the thread of that name that has used most.
+pub fn busiest_thread(name: &str) -> anyhow::Result<Duration> {
+    let mut most = Duration::ZERO;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        // A thread may have ended meanwhile.
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+        let (thread, used) = used(&stat)?;
+        if thread.starts_with(name) {
+            most = most.max(used);
+        }
+    }
+    Ok(most)
+}
+
+/// The name in a `stat` of Linux, and the processor time: user and system.
+fn used(stat: &str) -> anyhow::Result<(&str, Duration)> {
+    let (name, fields) = stat.rsplit_once(')').context("a stat has no name")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     // utime and stime are the 14th and 15th of all fields, the name being the second.
-    let (Some(user), Some(system)) = (fields.get(11), fields.get(12)) else { bail!("/proc/self/stat is too short") };
-    Ok(CLOCK_TICK * (user.parse::<u32>()? + system.parse::<u32>()?))
+    let (Some(user), Some(system)) = (fields.get(11), fields.get(12)) else { bail!("a stat is too short") };
+    let name = name.split_once('(').map_or(name, |(_, name)| name);
+    Ok((name, CLOCK_TICK * (user.parse::<u32>()? + system.parse::<u32>()?)))
+}
+
+/// Bytes that this process has had written to disks.
+pub fn written() -> anyhow::Result<u64> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no write_bytes")?;
+    Ok(line.trim().parse()?)
 }
 
 /// Resident memory of this process, bytes.

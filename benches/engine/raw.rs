@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::bed::{Database, Ground, POSTGRES, SQLITE};
-use crate::machine::Stopwatch;
+use crate::machine::{Stopwatch, percentile};
 use crate::report::{Report, Target};
 
 /// How long each of the limits is measured.
@@ -17,6 +17,12 @@ const LONG: Duration = Duration::from_secs(2);
 /// The rows that others are compared with.
 pub const ALONE: &str = "raw store, transactions of one row";
 pub const MANY: &str = "raw store, rows by 256 in a transaction";
+pub const PAUSED: &str = "raw store, a lone transaction after a pause";
+
+/// How many lone transactions are measured, and what lies between two of them: a disk that was idle for a moment
+/// answers later than one that is kept busy.
+const LONE: usize = 1_000;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Rows of one small text in a table without any other index; one transaction a statement.
 pub async fn measure(ground: &Ground, report: &mut Report) -> anyhow::Result<()> {
@@ -47,6 +53,14 @@ async fn sqlite(path: &Path, report: &mut Report) -> anyhow::Result<()> {
         let each = transactions as f64 * rows as f64 / watch.elapsed().as_secs_f64();
         report.add(row, SQLITE, each, "1/s", Target::None);
     }
+    let mut took = Vec::with_capacity(LONE);
+    for _ in 0..LONE {
+        tokio::time::sleep(PAUSE).await;
+        let watch = Stopwatch::start();
+        sqlx::query("INSERT INTO raw (text) VALUES (?1)").bind("x").execute(&mut db).await?;
+        took.push(watch.elapsed());
+    }
+    tell_paused(report, SQLITE, took);
     db.close().await?;
     Ok(())
 }
@@ -65,7 +79,25 @@ async fn postgres(url: &str, report: &mut Report) -> anyhow::Result<()> {
         let each = transactions as f64 * rows as f64 / watch.elapsed().as_secs_f64();
         report.add(row, POSTGRES, each, "1/s", Target::None);
     }
+    let mut db = PgConnection::connect(url).await?;
+    let mut took = Vec::with_capacity(LONE);
+    for _ in 0..LONE {
+        tokio::time::sleep(PAUSE).await;
+        let watch = Stopwatch::start();
+        sqlx::query("INSERT INTO raw (text) VALUES ($1)").bind("x").execute(&mut db).await?;
+        took.push(watch.elapsed());
+    }
+    tell_paused(report, POSTGRES, took);
+    db.close().await?;
     Ok(())
+}
+
+fn tell_paused(report: &mut Report, store: &'static str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    for percent in [50, 99] {
+        let value = percentile(&took, percent).as_secs_f64() * 1_000.0;
+        report.add(format!("{PAUSED}, p{percent}"), store, value, "ms", Target::None);
+    }
 }
 
 /// One connection's transactions until the time is over.

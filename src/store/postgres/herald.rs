@@ -34,6 +34,10 @@ const CLOCK: Duration = Duration::from_secs(5);
 /// How long the server may take to pass a notification on.
 const SAID: Duration = Duration::from_secs(2);
 
+/// How long the others are told nothing after they were told something: each notification wakes them all, and the
+/// server for each of them.
+const REST: Duration = Duration::from_millis(10);
+
 const RUNS: u8 = 1;
 const OUTBOX: u8 = 2;
 
@@ -111,9 +115,14 @@ async fn tell(
     let mut db: Option<PgConnection> = None;
     let mut looked = Instant::now();
     let mut asked_time = Instant::now();
+    let mut told = looked - REST;
     loop {
+        let some = async {
+            herald.0.some.notified().await;
+            tokio::time::sleep_until(told + REST).await;
+        };
         let ending = tokio::select! {
-            () = herald.0.some.notified() => false,
+            () = some => false,
             () = tokio::time::sleep_until(looked + LOOK) => {
                 looked = Instant::now();
                 announce(&changes, true, true);
@@ -124,6 +133,7 @@ async fn tell(
         let news = herald.0.news.swap(0, Ordering::AcqRel);
         let time = asked_time.elapsed() >= CLOCK;
         if news > 0 || time {
+            told = Instant::now();
             let said = tokio::time::timeout(SAID, say(&mut db, &server, &clock, &me, news, time)).await;
             match said.unwrap_or(Err(Error::PoolTimedOut)) {
                 Ok(()) if time => asked_time = Instant::now(),

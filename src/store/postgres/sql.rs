@@ -81,13 +81,15 @@ SELECT id, seq, revision FROM runs WHERE seq = ANY($1) OR id = ANY($2) ORDER BY 
 pub(super) const SEEN: &str = "SELECT id FROM inbox WHERE id = ANY($1)";
 
 /// A run's step, its line of the history and the signals that it took. What is to be true of the
-/// run is checked by the statement that writes it.
+/// run is checked by the statement that writes it, once the runs are locked in the order of their numbers.
 pub(super) const STEP: &str = r#"
 WITH new AS (
   SELECT * FROM json_to_recordset($1::json) AS (
     seq bigint, revision bigint, token bigint, mailbox bigint, known bigint, taken bigint, status text, step text,
     attempt bigint, state text, error text, at bigint, ends boolean, keep boolean, due bigint,
     "from" text, tried bigint, outcome text, "to" text, became text, detail text, "when" bigint)
+), locked AS MATERIALIZED (
+  SELECT seq AS number FROM runs WHERE seq = ANY(ARRAY(SELECT seq FROM new)) ORDER BY seq FOR NO KEY UPDATE
 ), moved AS (
   UPDATE runs SET
     revision   = runs.revision + 1,
@@ -107,8 +109,9 @@ WITH new AS (
                       WHEN new.ends THEN NULL
                       ELSE new.due END,
     updated_at = new.at
-  FROM new
+  FROM new, locked
   WHERE runs.seq = new.seq
+    AND runs.seq = locked.number
     AND runs.revision = new.revision
     AND runs.token = new.token
     AND runs.signals = coalesce(new.mailbox, runs.signals)

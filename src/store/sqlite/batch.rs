@@ -98,8 +98,12 @@ impl Transaction for Batch<'_> {
         at_least: Option<(&'static str, i64)>,
         most: u64,
     ) -> Result<u64, Error> {
-        let count = own::count(table, matching, at_least.map(|(column, _)| column));
-        let mut query = self.script.with(count.as_str());
+        // Its parameters are numbered, see `own`: it goes alone.
+        if !self.script.is("") {
+            let waiting = self.script.all();
+            self.execute(waiting).await?;
+        }
+        let mut query = sqlx::query(own::count(table, matching, at_least.map(|(column, _)| column)));
         for value in matching.values().filter(|value| !value.is_null()) {
             query = bind(query, value);
         }

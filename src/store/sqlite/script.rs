@@ -39,7 +39,11 @@ impl Script {
     }
 
     /// All that waits, and after it a statement whose values are bound next.
+    ///
+    /// # Panics
+    /// When it has numbered parameters: they would be other statements' values.
     pub(super) fn with<'q>(&mut self, sql: &str) -> Bound<'q> {
+        assert!(!numbered(sql), "a statement that comes with others has no numbered parameters: {sql}");
         if !self.text.is_empty() {
             self.text.push_str("; ");
         }
@@ -53,6 +57,11 @@ impl Script {
         self.text = query.sql().as_str().to_owned();
         Ok(())
     }
+}
+
+/// Whether a text has parameters like `?1` or `$1`. A dollar before a point or a quote is a path in JSON.
+fn numbered(sql: &str) -> bool {
+    sql.as_bytes().windows(2).any(|pair| matches!(pair[0], b'?' | b'$') && pair[1].is_ascii_digit())
 }
 
 /// Runs statements; tells what they gave, and how many rows the last one wrote.

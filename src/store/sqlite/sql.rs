@@ -112,7 +112,7 @@ pub(super) const SIGNAL: &str = concat!(
 INSERT INTO signals (run, number, name, payload, dedup, at)
 SELECT runs.seq, runs.signals + row_number() OVER (PARTITION BY runs.seq ORDER BY new.key),
        new.value ->> '$.name', new.value ->> '$.payload', new.value ->> '$.dedup', new.value ->> '$.at'
-FROM jsonb_each(?1) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
+FROM jsonb_each(?) AS new CROSS JOIN runs ON runs.id = new.value ->> '$.run'
 WHERE (runs.",
     open!(),
     " OR substr(new.value ->> '$.name', 1, 1) = '@')

@@ -115,6 +115,36 @@ async fn signals_to_one_run_are_numbered_on() {
 }
 
 #[tokio::test]
+async fn what_goes_to_the_database_in_one_call_has_its_own_values() {
+    let (_folder, path) = place();
+    prepared(&path, 2).await;
+    let store = daemon(&path).await;
+    store.commit(signal("key-0", "taken")).await.unwrap();
+    let runs = [
+        store.run(&RunId::of("flow", "key-0")).await.unwrap().unwrap(),
+        store.run(&RunId::of("flow", "key-1")).await.unwrap().unwrap(),
+    ];
+    store.close().await;
+    let mut takes = step(&runs[0]);
+    takes.step.as_mut().unwrap().consumed = vec![1];
+    takes.rows = fact("a", json!("x")).rows;
+    takes.inbox = Some("message".into());
+    let fewer = Guard::Fewer { table: "facts", matching: Row::new(), at_least: None, limit: 9 };
+    let guarded = Commit { guards: vec![fewer], ..Commit::default() };
+    let commits = vec![takes, signal("key-1", "left"), starting(&["new".into()]), guarded];
+    let (store, answers, batches) = at_once(&path, commits).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(batches, 1);
+    assert_eq!(store.mailbox(runs[0].seq).await.unwrap(), []);
+    let left = store.mailbox(runs[1].seq).await.unwrap();
+    assert_eq!(left.iter().map(|mail| mail.name.as_str()).collect::<Vec<_>>(), ["left"]);
+    assert_eq!(store.run(&runs[1].id).await.unwrap().unwrap().signals, 1);
+    assert_eq!(value(&store, "a").await, Some(json!("x")));
+    assert!(store.seen("message").await.unwrap());
+    assert!(store.run(&RunId::of("flow", "new")).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_nudge_does_not_see_what_comes_after_it() {
     let (_folder, path) = place();
     let runs = prepared(&path, 2).await;
