@@ -50,11 +50,11 @@ test: needs ## Runs all tests, and the scenarios that are not about a file once 
 bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on with the other one, over 20 kills and 20 stalls
 	@$(CARGO) test --locked --test it -- --ignored --exact failover::bench --nocapture
 
-simulate: needs ## Lives random worlds through and checks what always holds; no clean run of all seeds is known yet (SEEDS=100000; SEED=n: one of them, told in full)
-	@SEEDS="$(SEEDS)" SEED="$(SEED)" $(SWIFT) test --locked --quiet --test it -- --ignored --exact --nocapture simulation::on_demand
+simulate: needs ## Lives random worlds through and checks what always holds (SEEDS=100000; SEED=n: one of them, told in full)
+	@SEEDS="$(SEEDS)" SEED="$(SEED)" $(SWIFT) test --locked --quiet --test worlds -- --ignored --exact --nocapture simulation::on_demand
 
 crash-matrix: needs ## Kills the daemon at each commit and effect of each scenario, and twice in 500 ways in each
-	@$(SWIFT) test --locked --quiet --test it -- --include-ignored --nocapture crash_matrix::
+	@$(SWIFT) test --locked --quiet --test worlds -- --include-ignored --nocapture crash_matrix::
 
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(CARGO) test --locked --test it -- differential

@@ -17,7 +17,7 @@ use super::run::Pin;
 use super::store::NewRun;
 
 /// What a definition can be wrong in. The text names the definition and the place.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("workflow definition {name}: {problem}")]
 pub struct DefinitionError {
     /// The definition's name, or where it was read from when it has none.

@@ -1,6 +1,6 @@
 //! Gives back a bond that was not slashed.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ pub const NAME: &str = "bond_release";
 
 /// Its definition.
 pub const DEFINITION: &str = include_str!("../../workflows/bond_release.toml");
+/// The definition as it was read: once, however often it is bound.
+static READ: LazyLock<Result<Definition, DefinitionError>> = LazyLock::new(|| Definition::parse(DEFINITION));
 
 /// A release knows nothing but its key, the bond's id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,5 +83,5 @@ pub fn retry(_bond: &str, state: &str, _step: &str, _now: Timestamp) -> Result<R
 /// When they differ.
 pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
     let steps = vec![erase::<BondRelease, _>(Cancel(world.clone()))];
-    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
+    Ok(Arc::new(Bound::new(READ.clone()?, steps)?.with_retry(retry)))
 }

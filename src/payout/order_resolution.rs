@@ -4,7 +4,7 @@
 //! of each slashed bond and the release of each other one, so no part waits for another. Here the
 //! escrow is settled or canceled first; only what lnd has confirmed is written and told.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub const NAME: &str = "order_resolution";
 
 /// Its definition.
 pub const DEFINITION: &str = include_str!("../../workflows/order_resolution.toml");
+/// The definition as it was read: once, however often it is bound.
+static READ: LazyLock<Result<Definition, DefinitionError>> = LazyLock::new(|| Definition::parse(DEFINITION));
 
 /// What a resolution knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,5 +225,5 @@ pub fn bind(world: &World, trade_payout: Arc<Bound>) -> Result<Arc<Bound>, Defin
         erase::<OrderResolution, _>(EscrowStep(world.clone())),
         erase::<OrderResolution, _>(Announce(world.clone(), trade_payout)),
     ];
-    Ok(Arc::new(Bound::new(Definition::parse(DEFINITION)?, steps)?.with_retry(retry)))
+    Ok(Arc::new(Bound::new(READ.clone()?, steps)?.with_retry(retry)))
 }

@@ -1,4 +1,4 @@
-//! The one integration binary.
+//! The integration tests of real parts; worlds at the ports are a program of their own, `tests/worlds`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,6 @@ mod cli;
 mod cluster;
 mod conformance;
 mod contract;
-mod crash_matrix;
 mod demo;
 mod dice;
 mod differential;
@@ -18,8 +17,6 @@ mod fuzz;
 mod graphs;
 mod monitoring;
 mod mutants;
-mod ports;
 mod prometheus;
 mod scenarios;
 mod service;
-mod simulation;

@@ -44,7 +44,7 @@ pub use request_invoice::{Request, RequestInvoice};
 pub use retry::rule as retry;
 pub use settle::{Settle, Settled};
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -65,6 +65,8 @@ pub const NAME: &str = "bond_payout";
 
 /// Its definition.
 pub const DEFINITION: &str = include_str!("../../../workflows/bond_payout.toml");
+/// The definition as it was read: once, however often it is bound.
+static READ: LazyLock<Result<Definition, DefinitionError>> = LazyLock::new(|| Definition::parse(DEFINITION));
 
 /// What a payout run knows. All but the counters is frozen when it is started, `slashed_at` when
 /// the bond is claimed.
@@ -231,6 +233,6 @@ pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
         erase::<BondPayout, _>(Pay(world.clone())),
         erase::<BondPayout, _>(Finalize),
     ];
-    let bound = Bound::new(Definition::parse(DEFINITION)?, steps)?;
+    let bound = Bound::new(READ.clone()?, steps)?;
     Ok(Arc::new(bound.with_retry(retry).with_cancel(cancel::<BondPayout>)))
 }

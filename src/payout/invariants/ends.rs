@@ -15,10 +15,10 @@ const SHORTEST_WINDOW: i64 = 86_400;
 
 pub(super) fn check(records: &Records, found: &mut Found) {
     for run in &records.runs {
-        match State::of(run) {
-            State::Bond(state) => bond(records, run, &state, found),
-            State::Trade(state) => trade(records, run, &state, found),
-            State::Resolution(state) => resolution(records, run, &state, found),
+        match &*records.state(run) {
+            State::Bond(state) => bond(records, run, state, found),
+            State::Trade(state) => trade(records, run, state, found),
+            State::Resolution(state) => resolution(records, run, state, found),
             State::Other if run.pin.workflow == bond_release::NAME => release(records, run, found),
             State::Other | State::Unreadable => {}
         }
@@ -31,15 +31,15 @@ fn ended_by_itself(run: &Run) -> bool {
 }
 
 fn bond(records: &Records, run: &Run, state: &BondPayout, found: &mut Found) {
-    let (row, bond) = (format!("bonds {}", run.key), records.bonds.get(&run.key));
+    let (row, bond) = (format_args!("bonds {}", run.key), records.bonds.get(&run.key));
     let kept = bond.and_then(|bond| text(bond, "state"));
     let known = view(state.bond);
-    found.unless(kept == Some(known), Invariant::RowsFollowRuns, &row, || {
+    found.unless(kept == Some(known), Invariant::RowsFollowRuns, row, || {
         format!("its state is {kept:?}, and its run has `{known}`")
     });
     let preimage = bond.and_then(|bond| text(bond, "payout_preimage"));
     let proof = state.debt.paid.as_ref().map(|proof| proof.preimage.as_str());
-    found.unless(preimage == proof, Invariant::RowsFollowRuns, &row, || "its proof is not its run's".to_owned());
+    found.unless(preimage == proof, Invariant::RowsFollowRuns, row, || "its proof is not its run's".to_owned());
     if !ended_by_itself(run) {
         return;
     }
@@ -58,7 +58,7 @@ fn bond(records: &Records, run: &Run, state: &BondPayout, found: &mut Found) {
         }
         _ => false,
     };
-    found.unless(evidence, Invariant::Evidence, &row, || {
+    found.unless(evidence, Invariant::Evidence, row, || {
         format!("ended as {}: slashed at {:?}, {} sats owed", run.step, state.slashed_at, state.debt.owed_sats)
     });
 }
@@ -77,7 +77,7 @@ fn trade(records: &Records, run: &Run, state: &TradePayout, found: &mut Found) {
     if ended_by_itself(run) {
         let status = records.orders.get(&run.key).and_then(|order| text(order, "status"));
         let evidence = state.debt.is_proven() && status == Some("settled-by-admin");
-        found.unless(evidence, Invariant::Evidence, &named(run), || {
+        found.unless(evidence, Invariant::Evidence, named(run), || {
             format!("ended as {}, the order being {status:?}", run.step)
         });
     }
@@ -86,10 +86,10 @@ fn trade(records: &Records, run: &Run, state: &TradePayout, found: &mut Found) {
 fn resolution(records: &Records, run: &Run, state: &OrderResolution, found: &mut Found) {
     let order = records.orders.get(&run.key);
     let status = order.and_then(|order| text(order, "status"));
-    let row = format!("orders {}", run.key);
+    let row = format_args!("orders {}", run.key);
     if !run.status.is_final() {
         // No status claims what lnd has not confirmed.
-        return found.unless(status == Some("dispute"), Invariant::Evidence, &row, || {
+        return found.unless(status == Some("dispute"), Invariant::Evidence, row, || {
             format!("its status is {status:?}, and the ruling is not carried out")
         });
     }
@@ -104,13 +104,13 @@ fn resolution(records: &Records, run: &Run, state: &OrderResolution, found: &mut
         }
         _ => false,
     };
-    found.unless(evidence, Invariant::Evidence, &row, || {
+    found.unless(evidence, Invariant::Evidence, row, || {
         format!("its status is {status:?}, and its escrow {:?}, ruled {:?}", state.escrow, state.ruling)
     });
     if state.escrow == Some(Escrow::Settled) {
         let payout = records.run(trade_payout::NAME, &run.key).is_some();
         // Retention may have removed both, never the payout alone while the buyer is owed.
-        found.unless(payout || status != Some("settled-hold-invoice"), Invariant::NothingForgotten, &row, || {
+        found.unless(payout || status != Some("settled-hold-invoice"), Invariant::NothingForgotten, row, || {
             "nobody pays the buyer".to_owned()
         });
     }
@@ -124,7 +124,7 @@ fn release(records: &Records, run: &Run, found: &mut Found) {
         (false, _) => state == Some("locked"),
         (true, false) => true,
     };
-    found.unless(evidence, Invariant::Evidence, &format!("bonds {}", run.key), || {
+    found.unless(evidence, Invariant::Evidence, format_args!("bonds {}", run.key), || {
         format!("its state is {state:?}, and its release is {} at {}", run.status, run.step)
     });
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::engine::Run;
 use crate::engine::store::Row;
 
-use super::records::{State, named};
+use super::records::named;
 use super::{Found, Invariant, Records, Violation};
 
 /// The columns of a bond that are written once, with what must be there at the latest when the
@@ -30,6 +30,8 @@ pub struct Frozen {
 struct Seen {
     revision: i64,
     token: i64,
+    /// The state as it was written.
+    text: String,
     decided: BTreeMap<&'static str, Value>,
     owed_sats: Option<u64>,
 }
@@ -37,24 +39,30 @@ struct Seen {
 impl Frozen {
     /// Looks at all bonds and runs.
     pub fn look(&mut self, records: &Records) -> Vec<Violation> {
-        let mut found: Vec<Violation> = records.bonds.iter().flat_map(|(id, row)| self.bond(id, row)).collect();
-        found.extend(records.runs.iter().flat_map(|run| self.run(run)));
-        found
+        let mut found = Found::default();
+        for (id, row) in &records.bonds {
+            self.bond(id, row, &mut found);
+        }
+        for run in &records.runs {
+            self.run(records, run, &mut found);
+        }
+        found.0
     }
 
-    /// Looks at a bond's row.
-    pub fn bond(&mut self, id: &str, row: &Row) -> Vec<Violation> {
-        let mut found = Found::default();
-        let known = self.bonds.entry(id.to_owned()).or_default();
+    fn bond(&mut self, id: &str, row: &Row, found: &mut Found) {
+        if !self.bonds.contains_key(id) {
+            self.bonds.insert(id.to_owned(), BTreeMap::new());
+        }
+        let Some(known) = self.bonds.get_mut(id) else { return };
         let claimed = row.get("slashed_at").is_some_and(|at| !at.is_null());
         let recipient = claimed.then_some("payout_recipient");
         for column in WRITTEN_ONCE.into_iter().chain(recipient) {
-            let now = row.get(column).cloned().unwrap_or(Value::Null);
+            let now = row.get(column).unwrap_or(&Value::Null);
             match known.get(column) {
                 None if now.is_null() && column != "payout_recipient" => {}
-                None => drop(known.insert(column, now)),
+                None => drop(known.insert(column, now.clone())),
                 // A secret is not quoted.
-                Some(before) => found.unless(*before == now, Invariant::Frozen, &format!("bonds {id}"), || {
+                Some(before) => found.unless(before == now, Invariant::Frozen, format_args!("bonds {id}"), || {
                     if column == "payout_preimage" {
                         "its proof of payment has changed".to_owned()
                     } else {
@@ -63,35 +71,37 @@ impl Frozen {
                 }),
             }
         }
-        found.0
     }
 
-    /// Looks at a run's row.
-    pub fn run(&mut self, run: &Run) -> Vec<Violation> {
-        let mut found = Found::default();
+    fn run(&mut self, records: &Records, run: &Run, found: &mut Found) {
         let row = named(run);
+        if let Some(before) = self.runs.get_mut(&run.seq) {
+            found.unless(run.revision >= before.revision, Invariant::Frozen, row, || {
+                format!("its revision was {} and is {}", before.revision, run.revision)
+            });
+            found.unless(run.token >= before.token, Invariant::Frozen, row, || {
+                format!("its fencing token was {} and is {}", before.token, run.token)
+            });
+            (before.revision, before.token) = (run.revision, run.token);
+            if before.text == run.state {
+                return;
+            }
+        }
         let state: Option<Row> = serde_json::from_str(&run.state).ok();
         let decided: BTreeMap<&'static str, Value> = DECIDED_AT_START
             .into_iter()
             .filter_map(|field| Some((field, state.as_ref()?.get(field)?.clone())))
             .collect();
-        let owed_sats = State::of(run).debt().map(|debt| debt.owed_sats);
-        let now = Seen { revision: run.revision, token: run.token, decided, owed_sats };
+        let owed_sats = records.state(run).debt().map(|debt| debt.owed_sats);
+        let now = Seen { revision: run.revision, token: run.token, text: run.state.clone(), decided, owed_sats };
         if let Some(before) = self.runs.get(&run.seq) {
-            found.unless(now.revision >= before.revision, Invariant::Frozen, &row, || {
-                format!("its revision was {} and is {}", before.revision, now.revision)
-            });
-            found.unless(now.token >= before.token, Invariant::Frozen, &row, || {
-                format!("its fencing token was {} and is {}", before.token, now.token)
-            });
-            found.unless(now.decided == before.decided, Invariant::Frozen, &row, || {
+            found.unless(now.decided == before.decided, Invariant::Frozen, row, || {
                 format!("decided was {:?} and is {:?}", before.decided, now.decided)
             });
-            found.unless(now.owed_sats == before.owed_sats, Invariant::Frozen, &row, || {
+            found.unless(now.owed_sats == before.owed_sats, Invariant::Frozen, row, || {
                 format!("owed were {:?} sats and are {:?}", before.owed_sats, now.owed_sats)
             });
         }
         self.runs.insert(run.seq, now);
-        found.0
     }
 }

@@ -93,12 +93,12 @@ impl fmt::Display for Violation {
 struct Found(Vec<Violation>);
 
 impl Found {
-    fn add(&mut self, invariant: Invariant, row: impl Into<String>, found: impl Into<String>) {
-        self.0.push(Violation { invariant, row: row.into(), found: found.into() });
+    fn add(&mut self, invariant: Invariant, row: impl fmt::Display, found: impl Into<String>) {
+        self.0.push(Violation { invariant, row: row.to_string(), found: found.into() });
     }
 
-    /// Notes a violation unless `holds`.
-    fn unless(&mut self, holds: bool, invariant: Invariant, row: &str, found: impl FnOnce() -> String) {
+    /// Notes a violation unless `holds`; nothing is put into words before.
+    fn unless(&mut self, holds: bool, invariant: Invariant, row: impl fmt::Display, found: impl FnOnce() -> String) {
         if !holds {
             self.add(invariant, row, found());
         }

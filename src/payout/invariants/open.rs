@@ -11,7 +11,7 @@ pub(super) fn check(records: &Records, found: &mut Found) {
         let mail = records.mail.get(&run.seq);
         let asked = mail.is_some_and(|mail| mail.iter().any(|signal| signal.name.starts_with('@')));
         if run.status.is_final() {
-            found.unless(run.due_at.is_none() || asked, Invariant::NothingForgotten, &named(run), || {
+            found.unless(run.due_at.is_none() || asked, Invariant::NothingForgotten, named(run), || {
                 "it has ended, and is due".to_owned()
             });
             continue;
@@ -20,7 +20,7 @@ pub(super) fn check(records: &Records, found: &mut Found) {
             continue;
         }
         let waits_for_a_person = run.status == Status::Paused && run.owner.is_none();
-        found.unless(waits_for_a_person && !asked, Invariant::NothingForgotten, &named(run), || {
+        found.unless(waits_for_a_person && !asked, Invariant::NothingForgotten, named(run), || {
             let what = if asked { ", and an operator's request waits" } else { "" };
             format!("{} at {}, and never due{what}", run.status, run.step)
         });
@@ -34,7 +34,7 @@ pub(super) fn check(records: &Records, found: &mut Found) {
         found.unless(
             !owed || records.run(bond_payout::NAME, id).is_some(),
             Invariant::NothingForgotten,
-            &format!("bonds {id}"),
+            format_args!("bonds {id}"),
             || format!("{:?}, and no run pays it", text(bond, "state")),
         );
     }

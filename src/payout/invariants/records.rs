@@ -1,6 +1,8 @@
 //! The rows that the invariants speak of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -28,9 +30,22 @@ pub struct Records {
     pub payments: BTreeMap<String, Row>,
     /// The rows of the hashes that the runs' debts name, by hash.
     pub hashes: BTreeMap<String, Row>,
+    states: States,
+}
+
+/// The states that were read last, by the run's number, with the texts that they were read from.
+#[derive(Debug, Clone, Default)]
+struct States(Arc<Mutex<BTreeMap<i64, Read>>>);
+
+#[derive(Debug)]
+struct Read {
+    workflow: String,
+    text: String,
+    state: Arc<State>,
 }
 
 /// A run's state, read.
+#[derive(Debug)]
 pub(super) enum State {
     Bond(Box<BondPayout>),
     Trade(Box<TradePayout>),
@@ -42,7 +57,7 @@ pub(super) enum State {
 }
 
 impl State {
-    pub(super) fn of(run: &Run) -> Self {
+    fn of(run: &Run) -> Self {
         fn read<T: serde::de::DeserializeOwned>(run: &Run, state: impl FnOnce(T) -> State) -> State {
             serde_json::from_str(&run.state).map_or(State::Unreadable, state)
         }
@@ -70,7 +85,17 @@ impl Records {
     /// # Errors
     /// When the database can't be read.
     pub async fn read(store: &dyn Store) -> Result<Self, StoreError> {
-        let mut records = Self { runs: store.runs(&RunFilter::default()).await?, ..Self::default() };
+        Self::read_after(store, &Self::default()).await
+    }
+
+    /// The same, for who looks again and again: states that are in `earlier` need not be read anew.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn read_after(store: &dyn Store, earlier: &Self) -> Result<Self, StoreError> {
+        let before = store.standing().await?;
+        let runs = store.runs(&RunFilter::default()).await?;
+        let mut records = Self { runs, states: earlier.states.clone(), ..Self::default() };
         for state in BondState::ALL {
             for row in store.rows(BONDS.name, "state", &Value::from(state.as_str())).await? {
                 records.bonds.insert(key_of(BONDS, &row), row);
@@ -83,11 +108,11 @@ impl Records {
             if run.has_mail() {
                 records.mail.insert(run.seq, store.mailbox(run.seq).await?);
             }
-            match State::of(run) {
-                State::Trade(_) | State::Resolution(_) => drop(orders.insert(run.key.clone())),
-                _ => {}
+            let state = records.state(run);
+            if let State::Trade(_) | State::Resolution(_) = *state {
+                orders.insert(run.key.clone());
             }
-            if let Some(debt) = State::of(run).debt() {
+            if let Some(debt) = state.debt() {
                 hashes.extend(debt.hashes.iter().map(|record| hex::encode(record.payment_hash)));
                 for row in store.rows(PAYMENTS.name, "run", &Value::from(run.key.as_str())).await? {
                     records.payments.insert(key_of(PAYMENTS, &row), row);
@@ -101,8 +126,23 @@ impl Records {
                 }
             }
         }
-        records.leave_out_what_moved(&store.runs(&RunFilter::default()).await?);
+        if store.standing().await? != before {
+            records.leave_out_what_moved(&store.runs(&RunFilter::default()).await?);
+        }
         Ok(records)
+    }
+
+    /// A run's state.
+    pub(super) fn state(&self, run: &Run) -> Arc<State> {
+        let mut known = self.states.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |read: &&Read| read.text == run.state && read.workflow == run.pin.workflow;
+        if let Some(read) = known.get(&run.seq).filter(same) {
+            return Arc::clone(&read.state);
+        }
+        let state = Arc::new(State::of(run));
+        let (workflow, text) = (run.pin.workflow.clone(), run.state.clone());
+        known.insert(run.seq, Read { workflow, text, state: Arc::clone(&state) });
+        state
     }
 
     fn leave_out_what_moved(&mut self, later: &[Run]) {
@@ -142,6 +182,14 @@ pub(super) fn number(row: &Row, column: &str) -> Option<i64> {
 }
 
 /// How a report names a run.
-pub(super) fn named(run: &Run) -> String {
-    format!("runs {} ({} {})", run.id, run.pin.workflow, run.key)
+pub(super) fn named(run: &Run) -> impl fmt::Display + Copy {
+    #[derive(Clone, Copy)]
+    struct Named<'a>(&'a Run);
+    impl fmt::Display for Named<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let Run { id, pin, key, .. } = self.0;
+            write!(f, "runs {id} ({} {key})", pin.workflow)
+        }
+    }
+    Named(run)
 }

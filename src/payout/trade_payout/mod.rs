@@ -12,7 +12,7 @@ pub use finalize::{Finalize, Finalized};
 pub use invoices::{AwaitInvoice, Awaited, Request, RequestInvoice, Review, Reviewed};
 pub use retry::rule as retry;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -31,6 +31,8 @@ pub const NAME: &str = "trade_payout";
 
 /// Its definition.
 pub const DEFINITION: &str = include_str!("../../../workflows/trade_payout.toml");
+/// The definition as it was read: once, however often it is bound.
+static READ: LazyLock<Result<Definition, DefinitionError>> = LazyLock::new(|| Definition::parse(DEFINITION));
 
 /// What the payout of a trade knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +111,6 @@ pub fn bind(world: &World) -> Result<Arc<Bound>, DefinitionError> {
         erase::<TradePayout, _>(Pay(world.clone())),
         erase::<TradePayout, _>(Finalize(world.clone())),
     ];
-    let bound = Bound::new(Definition::parse(DEFINITION)?, steps)?;
+    let bound = Bound::new(READ.clone()?, steps)?;
     Ok(Arc::new(bound.with_retry(retry).with_cancel(cancel::<TradePayout>)))
 }

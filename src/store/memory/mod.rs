@@ -64,6 +64,16 @@ impl Snapshot {
     pub fn dump(&self) -> Dump {
         self.0.dump()
     }
+
+    /// All runs, by number.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.0.runs.values()
+    }
+
+    /// The outbox, in the order of the commits.
+    pub fn outbox(&self) -> impl Iterator<Item = &OutboxEntry> {
+        self.0.outbox.values()
+    }
 }
 
 impl MemoryStore {

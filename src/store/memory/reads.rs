@@ -18,7 +18,7 @@ impl Tables {
     }
 
     pub(super) fn last_commit(&self) -> Option<Timestamp> {
-        let queued = self.outbox.last_key_value().map(|(_, entry)| entry.created_at);
+        let queued = self.outbox.last().map(|(_, entry)| entry.created_at);
         self.runs.values().map(|run| run.updated_at).chain(queued).max()
     }
 

@@ -109,12 +109,18 @@ impl Tables {
             }
             RowChange::Upsert(values) => {
                 fits(definition, Some(key), values)?;
-                replace(rows.entry(key.clone()).or_insert_with(|| bare(definition, key)), values);
+                if !rows.contains_key(key) {
+                    rows.insert(key.clone(), bare(definition, key));
+                }
+                if let Some(row) = rows.get_mut(key) {
+                    replace(row, values);
+                }
             }
             RowChange::Update { set, expect } => {
                 fits(definition, Some(key), set)?;
                 fits(definition, None, expect)?;
-                let row = rows.get_mut(key).filter(|row| has(row, expect));
+                let holds = rows.get(key).is_some_and(|row| has(row, expect));
+                let row = rows.get_mut(key).filter(|_| holds);
                 replace(row.ok_or_else(|| conflict(format!("{table} {key}")))?, set);
             }
         }

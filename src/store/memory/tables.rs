@@ -36,8 +36,8 @@ pub(super) struct Tables {
 }
 
 /// The number after the last one, which is never removed, so that none is used twice.
-fn next<T>(table: &BTreeMap<i64, T>) -> i64 {
-    table.last_key_value().map_or(1, |(last, _)| last + 1)
+fn next<T>(table: &Map<i64, T>) -> i64 {
+    table.last().map_or(1, |(last, _)| last + 1)
 }
 
 impl Tables {
@@ -55,15 +55,15 @@ impl Tables {
     }
 
     /// A table of the workflow's own and its rows.
-    pub(super) fn own_table(&self, name: &str) -> Result<(Table, &BTreeMap<String, Row>), CommitError> {
+    pub(super) fn own_table(&self, name: &str) -> Result<(Table, &Map<String, Row>), CommitError> {
         let (table, rows) = self.own.get(name).ok_or_else(|| no_table(name))?;
-        Ok((*table, &**rows))
+        Ok((*table, rows))
     }
 
     /// The same, to be written.
-    pub(super) fn own_table_mut(&mut self, name: &str) -> Result<(Table, &mut BTreeMap<String, Row>), CommitError> {
+    pub(super) fn own_table_mut(&mut self, name: &str) -> Result<(Table, &mut Map<String, Row>), CommitError> {
         let (table, rows) = self.own.get_mut(name).ok_or_else(|| no_table(name))?;
-        Ok((*table, &mut **rows))
+        Ok((*table, rows))
     }
 
     /// What there is to tell when these tables become `changed`. A lease's end is no news: whoever
@@ -184,10 +184,11 @@ impl Tables {
     }
 
     fn signal(&mut self, signal: &NewSignal, at: Timestamp) {
-        let Some(run) = self.runs.values_mut().find(|run| run.id == signal.run) else { return };
-        let mut mail = self.signals.range((run.seq, 0)..=(run.seq, i64::MAX));
+        let Some(seq) = self.run(&signal.run).map(|run| run.seq) else { return };
+        let Some(run) = self.runs.get_mut(&seq) else { return };
+        let again = self.signals.range((seq, 0)..=(seq, i64::MAX)).any(|(_, stored)| stored.dedup == signal.dedup);
         let deaf = run.status.is_final() && !signal.name.starts_with('@');
-        if deaf || mail.any(|(_, stored)| stored.dedup == signal.dedup) {
+        if deaf || again {
             return;
         }
         run.signals += 1;
@@ -203,16 +204,18 @@ impl Tables {
     }
 
     fn nudge(&mut self, nudge: &Nudge, at: Timestamp) {
-        let mut waiting: Vec<&mut Run> = self
+        let waiting = self
             .runs
-            .values_mut()
+            .values()
             .filter(|run| run.status == Status::Waiting && run.owner.is_none())
             .filter(|run| run.pin.workflow == nudge.workflow && run.step == nudge.step)
-            .filter(|run| run.due_at.is_none_or(|due_at| due_at > at))
-            .collect();
-        waiting.sort_by_key(|run| (run.due_at.is_none(), run.due_at, run.seq));
-        for run in waiting.into_iter().take(nudge.limit as usize) {
-            run.due_at = Some(at);
+            .filter(|run| run.due_at.is_none_or(|due_at| due_at > at));
+        let mut waiting: Vec<_> = waiting.map(|run| (run.due_at.is_none(), run.due_at, run.seq)).collect();
+        waiting.sort_unstable();
+        for (_, _, seq) in waiting.into_iter().take(nudge.limit as usize) {
+            if let Some(run) = self.runs.get_mut(&seq) {
+                run.due_at = Some(at);
+            }
         }
     }
 
@@ -220,12 +223,10 @@ impl Tables {
         if self.message(&message.id).is_some() {
             return;
         }
-        for older in self.outbox.values_mut() {
-            let replaced = message.slot.is_some() && older.message.slot == message.slot;
-            if replaced && older.state == OutboxState::Pending {
-                older.state = OutboxState::Superseded;
-            }
-        }
+        let replaced = |older: &OutboxEntry| {
+            message.slot.is_some() && older.message.slot == message.slot && older.state == OutboxState::Pending
+        };
+        self.outbox.change(replaced, |older| older.state = OutboxState::Superseded);
         let seq = next(&self.outbox);
         let message = message.clone();
         let state = OutboxState::Pending;
@@ -235,41 +236,39 @@ impl Tables {
     /// Leases due runs; see the port.
     pub(super) fn claim(&mut self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Vec<Run> {
         self.standing.count += 1;
-        let mut due: Vec<&mut Run> =
-            self.runs.values_mut().filter(|run| run.due_at.is_some_and(|due| due <= now)).collect();
-        due.sort_by_key(|run| (run.due_at, run.seq));
+        let due = self.runs.values().filter(|run| run.due_at.is_some_and(|due| due <= now));
+        let mut due: Vec<_> = due.map(|run| (run.due_at, run.seq)).collect();
+        due.sort_unstable();
         due.truncate(limit as usize);
-        due.into_iter()
-            .map(|run| {
-                run.owner = Some(owner.to_owned());
-                run.token += 1;
-                run.due_at = Some(until);
-                run.clone()
-            })
-            .collect()
+        let mut claimed = Vec::with_capacity(due.len());
+        for (_, seq) in due {
+            let Some(run) = self.runs.get_mut(&seq) else { continue };
+            run.owner = Some(owner.to_owned());
+            run.token += 1;
+            run.due_at = Some(until);
+            claimed.push(run.clone());
+        }
+        claimed
     }
 
     /// Prolongs leases; see the port.
     pub(super) fn renew(&mut self, owner: &str, now: Timestamp, until: Timestamp) {
-        for run in self.runs.values_mut() {
-            if run.owner.as_deref() == Some(owner) && run.due_at.is_some_and(|end| end > now) {
-                run.due_at = Some(until);
-            }
-        }
+        let leased = |run: &Run| run.owner.as_deref() == Some(owner) && run.due_at.is_some_and(|end| end > now);
+        self.runs.change(leased, |run| run.due_at = Some(until));
     }
 
     /// Ends the leases of the dead; see the port.
     pub(super) fn release_others(&mut self, owner: &str, now: Timestamp) -> u64 {
         let mut released = 0;
-        for run in self.runs.values_mut() {
-            if run.owner.as_deref().is_some_and(|other| other != owner) {
-                run.owner = None;
-                let mut mail = self.signals.range((run.seq, 0)..=(run.seq, i64::MAX));
-                let asked = mail.any(|(_, stored)| stored.taken.is_none() && stored.signal.name.starts_with('@'));
-                run.due_at = (!run.status.is_final() || asked).then_some(now);
-                released += 1;
-            }
-        }
+        let Self { runs, signals, .. } = self;
+        let of_another = |run: &Run| run.owner.as_deref().is_some_and(|other| other != owner);
+        runs.change(of_another, |run| {
+            run.owner = None;
+            let mut mail = signals.range((run.seq, 0)..=(run.seq, i64::MAX));
+            let asked = mail.any(|(_, stored)| stored.taken.is_none() && stored.signal.name.starts_with('@'));
+            run.due_at = (!run.status.is_final() || asked).then_some(now);
+            released += 1;
+        });
         released
     }
 
@@ -291,8 +290,8 @@ impl Tables {
             let Some(run) = found.filter(idle) else { continue };
             run.state.clone_from(keeps);
             run.retired_at = Some(at);
-            self.history.retain(|(of, _), _| of != seq);
-            self.signals.retain(|(of, _), _| of != seq);
+            self.history.retain(|(of, _)| of != seq);
+            self.signals.retain(|(of, _)| of != seq);
             retired += 1;
         }
         retired
@@ -309,7 +308,7 @@ impl Tables {
         let old = self.outbox.values().take_while(|entry| entry.created_at < before);
         let old = old.filter(|entry| entry.state != OutboxState::Pending && !newest(entry));
         let old: Vec<i64> = old.map(|entry| entry.seq).take(limit as usize).collect();
-        self.outbox.retain(|seq, _| !old.contains(seq));
+        self.outbox.retain(|seq| !old.contains(seq));
         old.len() as u64
     }
 

@@ -7,6 +7,8 @@
 pub mod bed;
 pub mod calls;
 pub mod door;
+mod double;
+mod doubles;
 mod invoices;
 pub mod macaroons;
 mod payments;

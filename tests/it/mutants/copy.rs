@@ -71,7 +71,7 @@ fn every_file(tree: &Path) -> Vec<PathBuf> {
 
 /// Takes over what is compiled of others: all but this package itself.
 fn warm(from: &Path, to: &Path) {
-    let own = ["bondflow", "bondflowd", "workflowctl", "libbondflow", "it"];
+    let own = ["bondflow", "bondflowd", "workflowctl", "libbondflow", "it", "worlds"];
     for folder in ["deps", "build", ".fingerprint"] {
         fs::create_dir_all(to.join(folder)).unwrap();
         for entry in fs::read_dir(from.join(folder)).unwrap().map(Result::unwrap) {

@@ -32,6 +32,9 @@ struct Mutant {
     /// The integration tests that should notice, as filters.
     #[serde(default)]
     it: Vec<String>,
+    /// The worlds at the ports that should notice, as filters.
+    #[serde(default)]
+    worlds: Vec<String>,
 }
 
 impl Mutant {
@@ -75,7 +78,7 @@ fn every_bug_can_still_be_seeded() {
     names.dedup();
     assert_eq!(names.len(), mutants.len(), "two bugs have one name");
     assert!(
-        mutants.iter().all(|mutant| !mutant.lib.is_empty() || !mutant.it.is_empty()),
+        mutants.iter().all(|mutant| !mutant.lib.is_empty() || !mutant.it.is_empty() || !mutant.worlds.is_empty()),
         "a bug that no test looks for"
     );
 }

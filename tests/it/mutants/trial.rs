@@ -16,6 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// How many failed tests are named.
 const NAMED: usize = 3;
 
+/// Where tests are, as cargo names it, and which of them should notice a bug.
+type Target = (&'static [&'static str], fn(&Mutant) -> &Vec<String>);
+
+/// The quickest to build first.
+const TARGETS: [Target; 3] = [
+    (&["--lib"], |mutant| &mutant.lib),
+    (&["--test", "worlds"], |mutant| &mutant.worlds),
+    (&["--test", "it"], |mutant| &mutant.it),
+];
+
 /// What became of a bug.
 pub enum Outcome {
     /// These tests failed, or none of them ended.
@@ -70,7 +80,8 @@ pub fn of(copy: &Copy, mutant: &Mutant) -> Outcome {
 }
 
 fn tried(copy: &Copy, mutant: &Mutant) -> Outcome {
-    for (target, filters) in [(&["--lib"][..], &mutant.lib), (&["--test", "it"], &mutant.it)] {
+    for (target, of) in TARGETS {
+        let filters = of(mutant);
         if filters.is_empty() {
             continue;
         }
@@ -92,10 +103,7 @@ fn tried(copy: &Copy, mutant: &Mutant) -> Outcome {
 
 /// All the tests that are named must be there, and pass on sources without a bug.
 pub fn without_a_bug(copy: &Copy, mutants: &[Mutant]) -> Option<String> {
-    for (target, of) in [
-        (&["--lib"][..], (|mutant| &mutant.lib) as fn(&Mutant) -> &Vec<String>),
-        (&["--test", "it"], |mutant| &mutant.it),
-    ] {
+    for (target, of) in TARGETS {
         let mut filters: Vec<String> = mutants.iter().flat_map(|mutant| of(mutant).clone()).collect();
         filters.sort_unstable();
         filters.dedup();

@@ -12,11 +12,11 @@ use bondflow::payout::ports::{Hash, HoldAnswer, HoldState, Lightning, Made, Node
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
-use super::invoices::{Draft, sign};
-use super::lnd::{Fate, Lnd, Own, Payable, Serving, hash_of};
-use super::time::Time;
-use crate::contract::bed::{Ask, Invoice, MORE_THAN_THE_NODE_HAS, secret};
-use crate::contract::port::{self, PortBed};
+use super::bed::{Ask, Invoice, MORE_THAN_THE_NODE_HAS, secret};
+use super::doubles::invoices::{Draft, sign};
+use super::doubles::lnd::{Fate, Lnd, Own, Payable, Serving, hash_of};
+use super::doubles::time::Time;
+use super::port::{self, PortBed};
 
 /// How long a payment that the winner decides about is held: for ever, as rows go.
 const FOR_EVER: u32 = u32::MAX;

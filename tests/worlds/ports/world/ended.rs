@@ -7,7 +7,7 @@ use bondflow::engine::{Run, Status, Store, Timestamp};
 use bondflow::payout::debt::InvoiceSignal;
 use bondflow::payout::invariants::{Asked, Invariant, Records, Told, Violation, notices, one_effect};
 use bondflow::payout::trade_payout;
-use bondflow::store::memory::Dump;
+use bondflow::store::memory::Snapshot;
 use sha2::{Digest, Sha256};
 
 use super::super::faults::{Faults, Port};
@@ -21,7 +21,7 @@ use super::{World, order_of};
 pub struct Ended {
     pub violations: Vec<Violation>,
     pub records: Records,
-    pub dump: Dump,
+    pub database: Snapshot,
     pub ledger: Ledger,
     pub faults: Faults,
     /// How often which alarm was raised.
@@ -33,7 +33,7 @@ pub struct Ended {
 impl Ended {
     /// A number that follows from every commit, call and payment.
     pub fn digest(&self) -> String {
-        let said = serde_json::to_string(&self.dump).unwrap();
+        let said = serde_json::to_string(&self.database.dump()).unwrap();
         let calls = [Port::Commit, Port::Store, Port::Lnd, Port::Relay].map(|port| self.faults.calls(port));
         hex::encode(&Sha256::digest(format!("{said} {calls:?} {:?} {:?}", self.ledger, self.notes))[..8])
     }
@@ -43,7 +43,7 @@ impl Ended {
         let mut lines: Vec<(i64, String)> = self.notes.iter().map(|(at, note)| (at.millis(), note.clone())).collect();
         let runs: BTreeMap<i64, String> =
             self.records.runs.iter().map(|run| (run.seq, format!("{} {}", run.pin.workflow, run.key))).collect();
-        for entry in &self.dump["history"] {
+        for entry in &self.database.dump()["history"] {
             let run = entry["run"].as_i64().and_then(|seq| runs.get(&seq).cloned()).unwrap_or_default();
             let text = |column: &str| entry[column].as_str().unwrap_or_default().to_owned();
             let line = format!(
@@ -67,7 +67,7 @@ impl Ended {
             self.records.runs.iter().map(|run| (run.seq, run.pin.workflow.as_str())).collect();
         let text =
             |entry: &bondflow::engine::store::Row, column: &str| entry[column].as_str().unwrap_or_default().to_owned();
-        self.dump["history"]
+        self.database.dump()["history"]
             .iter()
             .filter_map(|entry| {
                 let workflow = workflows.get(&entry["run"].as_i64()?)?;
@@ -124,12 +124,9 @@ impl World<'_> {
 
     pub(super) async fn end(mut self) -> Ended {
         self.daemons.clear();
-        let records = Records::read(self.outside.store.as_ref()).await.unwrap();
-        let dump = self.outside.store.snapshot().dump();
-        let outbox: Vec<OutboxEntry> = dump["outbox"]
-            .iter()
-            .map(|row| serde_json::from_value(serde_json::Value::Object(row.clone())).unwrap())
-            .collect();
+        let records = Records::read_after(self.outside.store.as_ref(), &self.records).await.unwrap();
+        let database = self.outside.store.snapshot();
+        let outbox: Vec<OutboxEntry> = database.outbox().cloned().collect();
         let known: BTreeSet<&str> = outbox.iter().map(|entry| entry.message.id.as_str()).collect();
         let counts = |id: &String| known.contains(id.as_str()) || !self.forgotten.contains(id);
         let published: BTreeSet<String> = self.outside.relays.published().into_keys().filter(counts).collect();
@@ -142,7 +139,7 @@ impl World<'_> {
         Ended {
             violations: self.found,
             records,
-            dump,
+            database,
             ledger: self.outside.lnd.ledger(),
             faults: self.outside.faults,
             alarms: self.outside.alarms.counts(),

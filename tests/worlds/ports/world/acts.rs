@@ -24,7 +24,8 @@ impl World<'_> {
     pub(super) async fn perform(&mut self, act: Act) {
         match act {
             Act::Happen(happening) => self.happen(happening).await,
-            Act::Start => self.start(),
+            Act::Start if self.daemons.is_empty() => self.start(),
+            Act::Start => {}
             Act::KillFirst => {
                 if self.daemons.len() > 1 {
                     self.note("the first of two daemons is killed");
@@ -179,7 +180,8 @@ impl World<'_> {
         }
         self.daemons.clear();
         self.frozen = Frozen::default();
-        self.forgotten.extend(self.outside.relays.published().into_keys());
+        let known: BTreeSet<String> = backup.outbox().map(|entry| entry.message.id.clone()).collect();
+        self.forgotten = self.outside.relays.published().into_keys().filter(|id| !known.contains(id)).collect();
         let whose = |(hash, (order, share)): (&Hash, &(usize, bool))| {
             (*hash, people::payout_of(*order, &self.plan.orders[*order], *share))
         };
@@ -205,6 +207,9 @@ impl World<'_> {
         lnd.set_blocks(true);
         lnd.set_skew(0);
         self.outside.relays.reach_all();
+        if self.daemons.is_empty() {
+            self.start();
+        }
         for daemon in &self.daemons {
             daemon.life.thaw();
             daemon.hurry();

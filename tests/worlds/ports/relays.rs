@@ -7,6 +7,7 @@ use bondflow::engine::store::{OutboxMessage, Row, RowChange, RowWrite};
 use bondflow::engine::{Draft, Sealed, Sealer, Store, Timestamp};
 use bondflow::payout::messages::{Incoming, Outgoing};
 use bondflow::payout::tables::REPLACEABLES;
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -141,8 +142,11 @@ impl Shelves {
 
 /// What a sealed message says.
 pub fn opened(body: &str) -> Outgoing {
-    let sealed: serde_json::Value = serde_json::from_str(body).unwrap();
-    serde_json::from_value(sealed["said"].clone()).unwrap()
+    #[derive(Deserialize)]
+    struct Body {
+        said: Outgoing,
+    }
+    serde_json::from_str::<Body>(body).unwrap().said
 }
 
 /// Seals as the Nostr adapter does, without its keys: each sealing has an id of its own, and of

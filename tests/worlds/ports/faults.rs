@@ -78,9 +78,9 @@ impl Faults {
     }
 
     /// Whether a commit, told apart from others by what it is of, is refused for being the first try.
-    pub fn refuses(&self, of: String) -> bool {
+    pub fn refuses(&self, of: impl FnOnce() -> String) -> bool {
         let mut counted = self.0.lock().unwrap();
-        counted.every_commit_twice && !counted.over && counted.refused.insert(of)
+        counted.every_commit_twice && !counted.over && counted.refused.insert(of())
     }
 
     /// From now on nothing goes wrong.

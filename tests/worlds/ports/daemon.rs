@@ -112,7 +112,7 @@ fn store(outside: &Outside, life: &Life) -> MemoryStore {
         let port = if matches!(call, Call::Commit(_)) { Port::Commit } else { Port::Store };
         if let Call::Commit(commit) = call {
             let step = commit.step.as_ref().map(|step| (step.seq, step.revision));
-            if faults.refuses(format!("{step:?} {:?}", commit.inbox)) {
+            if faults.refuses(|| format!("{step:?} {:?}", commit.inbox)) {
                 return Some(memory::Fault::Unavailable);
             }
         }

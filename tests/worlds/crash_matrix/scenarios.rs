@@ -377,7 +377,12 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario::new(
             "an_old_backup_is_put_back",
             Plan {
-                happenings: vec![(1_600, Happening::BackedUp), (60_000, Happening::PutBack)],
+                happenings: vec![
+                    // The bond is not claimed yet.
+                    (0, Happening::LndGone(3_000)),
+                    (1_600, Happening::BackedUp),
+                    (60_000, Happening::PutBack),
+                ],
                 ..one(answering(vec![Answer { after: 8_000, ..Answer::paid() }]))
             },
         )

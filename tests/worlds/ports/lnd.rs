@@ -243,6 +243,11 @@ impl Lnd {
         self.books().ledger.clone()
     }
 
+    /// The payments that arrived: hash and sats.
+    pub fn paid(&self) -> Vec<(Hash, u64)> {
+        self.books().ledger.paid.clone()
+    }
+
     /// The hashes of the own invoices that are settled.
     pub fn settled(&self) -> Vec<Hash> {
         let books = self.books();

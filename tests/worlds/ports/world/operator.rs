@@ -72,12 +72,12 @@ impl World<'_> {
 
     /// What lnd has forgotten only a person can end.
     pub(super) async fn resolve_all(&mut self) {
-        let in_doubt = RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() };
-        let in_doubt = self.outside.store.runs(&in_doubt).await.unwrap();
-        if !in_doubt.is_empty() {
+        let open = RunFilter { open: true, ..RunFilter::default() };
+        let open = self.outside.store.runs(&open).await.unwrap();
+        if open.iter().any(|run| !self.may_stay(run)) {
             self.after(Duration::from_secs(3_600), Act::ResolveAll);
         }
-        for run in in_doubt {
+        for run in open.into_iter().filter(|run| run.status == Status::InDoubt) {
             self.resolve(run.id).await;
         }
     }

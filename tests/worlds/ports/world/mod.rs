@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bondflow::engine::store::RunFilter;
 use bondflow::engine::{Alarms, Run, Store, Timestamp};
 use bondflow::payout::invariants::{Frozen, Outside as Evidence, Records, Violation, check, outside};
 use bondflow::payout::messages::Incoming;
@@ -69,6 +68,7 @@ struct World<'a> {
     agenda: BTreeMap<(Timestamp, u64), Act>,
     acts: u64,
     frozen: Frozen,
+    records: Records,
     looked_at: u32,
     calm: bool,
     wiped: bool,
@@ -113,6 +113,7 @@ impl<'a> World<'a> {
             agenda: BTreeMap::new(),
             acts: 0,
             frozen: Frozen::default(),
+            records: Records::default(),
             looked_at: 0,
             calm: false,
             wiped: false,
@@ -234,9 +235,8 @@ impl<'a> World<'a> {
     async fn next(&self) -> Option<Timestamp> {
         let store = &self.outside.store;
         let own = self.agenda.first_key_value().map(|((at, _), _)| *at).into_iter().chain(self.outside.lnd.next());
-        let open = RunFilter { open: true, ..RunFilter::default() };
         let timers = [store.next_due().await.unwrap(), store.outbox_next().await.unwrap()].into_iter().flatten().min();
-        let working = store.runs(&open).await.unwrap().iter().any(|run| run.owner.is_some());
+        let working = store.snapshot().runs().any(|run| !run.status.is_final() && run.owner.is_some());
         let retrying = self.daemons.iter().any(|daemon| daemon.life.is_retrying());
         let mending = self.put_back.as_ref().is_some_and(|put_back| !put_back.is_mended());
         let idle = !working && !retrying && !mending && timers.is_none_or(|at| at > self.now());
@@ -270,19 +270,19 @@ impl<'a> World<'a> {
         let commits = self.outside.faults.calls(Port::Commit);
         if commits != self.looked_at {
             self.looked_at = commits;
-            let records = Records::read(self.outside.store.as_ref()).await.unwrap();
-            self.found.extend(self.frozen.look(&records));
-            self.found.extend(check(&records));
+            self.records = Records::read_after(self.outside.store.as_ref(), &self.records).await.unwrap();
+            self.found.extend(self.frozen.look(&self.records));
+            self.found.extend(check(&self.records));
             // Before that, lnd knows of payments that the database has forgotten.
             if self.put_back.as_ref().is_none_or(PutBack::is_mended) {
-                self.found.extend(outside(&records, &self.evidence()));
+                self.found.extend(outside(&self.records, &self.evidence()));
             }
         }
     }
 
     fn evidence(&self) -> Evidence {
         let mut evidence = Evidence::default();
-        for (hash, sats) in self.outside.lnd.ledger().paid {
+        for (hash, sats) in self.outside.lnd.paid() {
             evidence.paid.entry(hex::encode(hash)).or_default().push(sats);
         }
         evidence.settled = self.outside.lnd.settled().iter().map(hex::encode).collect();
@@ -291,12 +291,11 @@ impl<'a> World<'a> {
 
     async fn is_over(&self) -> bool {
         let store = &self.outside.store;
-        let open = RunFilter { open: true, ..RunFilter::default() };
         self.agenda.is_empty()
             && self.put_back.as_ref().is_none_or(PutBack::is_mended)
             && self.outside.lnd.next().is_none()
             && store.outbox_next().await.unwrap().is_none()
-            && store.runs(&open).await.unwrap().iter().all(|run| self.may_stay(run))
+            && store.snapshot().runs().all(|run| self.may_stay(run))
     }
 }
 
