@@ -55,6 +55,7 @@ simulate: needs ## Lives random worlds through and checks what always holds (SEE
 
 crash-matrix: needs ## Kills the daemon at each commit and effect of each scenario, and twice in 500 ways in each
 	@$(SWIFT) test --locked --quiet --test worlds -- --include-ignored --nocapture crash_matrix::
+	@$(CARGO) test --locked --test it -- --include-ignored scenarios::kill_commits::on_stand_in scenarios::kill::on_stand_in
 
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(CARGO) test --locked --test it -- differential
