@@ -1,12 +1,15 @@
 //! The daemon's process is killed after each commit of S1, of S5 and of S12, one commit more each time, until none is
-//! left.
+//! left (`make crash-matrix`). A few moments of each are in every test run: those of S1 in `kill`, of S12 in `kill_held`, of
+//! S5 here.
 
 use std::time::Duration;
 
 use bondflow::engine::{RunId, Status};
+use bondflow::sandbox::lnd::Fault;
 use mostro_core::message::Action;
 
 use super::kill::{again, done_once, real_with, ruled};
+use super::process::Process;
 use super::side::{Fate, Side, on_every_lnd};
 use super::world::World;
 
@@ -17,6 +20,66 @@ on_every_lnd! {
     killed_after_each_commit_of_a_held_payout,
     #[ignore = "some thirty runs of a whole scenario: minutes"]
     killed_after_each_commit_of_a_payout_that_fails_at_first,
+    killed_after_a_failed_attempt,
+    killed_when_another_invoice_is_asked_for,
+    killed_when_another_invoice_is_taken,
+    killed_before_it_hears_that_lnd_sends_to_another_invoice,
+}
+
+/// The payment of the first invoice never gets through.
+async fn failing<L: Side>() -> (World<L>, Process) {
+    let (world, process) = real_with::<L>(300, 2).await;
+    ruled(&world).await;
+    world.hears(&world.seller, Action::AddBondInvoice, 1).await;
+    let (bolt11, _) = world.invoice_of(world.share(), Fate::Unroutable).await;
+    world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
+    (world, process)
+}
+
+/// The winner is asked for another invoice, and gives one that is paid.
+async fn another<L: Side>(world: &World<L>) -> [u8; 32] {
+    world.hears(&world.seller, Action::AddBondInvoice, 2).await;
+    let (bolt11, hash) = world.invoice_of(world.share(), Fate::Paid).await;
+    world.seller.send(&world.seller.bond_invoice(world.trade.order, &bolt11)).await.unwrap();
+    hash
+}
+
+async fn killed_after_a_failed_attempt<L: Side>() {
+    let (world, process) = failing::<L>().await;
+    world.run_is("bond_payout", &world.taker_bond(), "intend", Status::BackingOff).await;
+    let process = again(&world, process).await;
+    let hash = another(&world).await;
+    done_once(&world, process, hash, 2).await;
+}
+
+async fn killed_when_another_invoice_is_asked_for<L: Side>() {
+    let (world, process) = failing::<L>().await;
+    world.hears(&world.seller, Action::AddBondInvoice, 2).await;
+    let process = again(&world, process).await;
+    let hash = another(&world).await;
+    done_once(&world, process, hash, 2).await;
+}
+
+async fn killed_when_another_invoice_is_taken<L: Side>() {
+    let (world, process) = failing::<L>().await;
+    world.hears(&world.seller, Action::AddBondInvoice, 2).await;
+    world.lnd.inject("TrackPaymentV2", Fault::Stall, 1);
+    let hash = another(&world).await;
+    world.hears(&world.seller, Action::BondInvoiceAccepted, 2).await;
+    let process = again(&world, process).await;
+    done_once(&world, process, hash, 2).await;
+}
+
+async fn killed_before_it_hears_that_lnd_sends_to_another_invoice<L: Side>() {
+    let (world, process) = failing::<L>().await;
+    world.hears(&world.seller, Action::AddBondInvoice, 2).await;
+    world.lnd.inject("SendPaymentV2", Fault::StallAfterActing, 1);
+    let hash = another(&world).await;
+    world
+        .until(|| async { (world.lnd.sends_of(hash).await > 0).then_some(()).ok_or_else(|| "not sent".to_owned()) })
+        .await;
+    let process = again(&world, process).await;
+    done_once(&world, process, hash, 2).await;
 }
 
 async fn killed_after_each_commit_of_a_payout<L: Side>() {
