@@ -285,25 +285,42 @@ async fn start<T: Transaction>(db: &mut T, passed: &[Passed<'_>], written: &mut 
     Ok(())
 }
 
-/// Stores the signals. All that go to one run are of one commit, see [`admission`].
+/// Stores the signals. All that go to one run are of one commit, see [`admission`]. Of those with the same key the first
+/// that its run can have is stored: so one that comes again waits for what became of it.
 async fn signal<T: Transaction>(
     db: &mut T,
     passed: &[Passed<'_>],
     verdicts: &mut [Verdict],
     written: &mut Applied,
 ) -> Result<(), T::Error> {
+    let mut waves: Vec<Vec<SignalRow<'_>>> = vec![Vec::new()];
     let mut once = HashSet::new();
-    let rows: Vec<_> = passed
-        .iter()
-        .flat_map(|one| one.commit.signals.iter().map(|signal| (signal, one.commit.at)))
-        .filter(|(signal, _)| once.insert((&signal.run, &signal.dedup)))
-        .map(|(signal, at)| SignalRow::of(signal, at))
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
+    for (signal, at) in passed.iter().flat_map(|one| one.commit.signals.iter().map(|signal| (signal, one.commit.at))) {
+        let key = (&signal.run, &signal.dedup);
+        if !once.insert(key) {
+            once = HashSet::from([key]);
+            waves.push(Vec::new());
+        }
+        if let Some(wave) = waves.last_mut() {
+            wave.push(SignalRow::of(signal, at));
+        }
     }
+    for wave in waves.iter().filter(|wave| !wave.is_empty()) {
+        signal_once(db, wave, passed, verdicts, written).await?;
+    }
+    Ok(())
+}
+
+/// Stores signals of which no two have the same run and key.
+async fn signal_once<T: Transaction>(
+    db: &mut T,
+    rows: &[SignalRow<'_>],
+    passed: &[Passed<'_>],
+    verdicts: &mut [Verdict],
+    written: &mut Applied,
+) -> Result<(), T::Error> {
     let mut told: HashMap<i64, (i64, bool, i64)> = HashMap::new();
-    for (run, name, when) in db.signal(&rows).await? {
+    for (run, name, when) in db.signal(rows).await? {
         let (count, urgent, at) = told.entry(run).or_default();
         *count += 1;
         *urgent |= name.starts_with('@');

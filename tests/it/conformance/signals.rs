@@ -92,6 +92,13 @@ pub async fn a_final_run_hears_an_operator_only<S: StoreUnderTest>() {
         commit(store, stepping(4, answering)).await;
         assert_eq!(read(store, key).await.due_at, None);
     }
+    // A signal that is not heard does not take its key from the next one.
+    rest(store, "e", Status::Completed).await;
+    let twins = [("one", "x"), ("@pause", "y"), ("@resume", "x"), ("@retry", "x")];
+    commit(store, signaling(1, twins.map(|(name, dedup)| new_signal("e", name, dedup)))).await;
+    let run = read(store, "e").await;
+    let names: Vec<_> = store.mailbox(run.seq).await.unwrap().into_iter().map(|signal| signal.name).collect();
+    assert_eq!((names, run.signals), (vec!["@pause".to_owned(), "@resume".to_owned()], 2));
     // The step of a commit comes before its signals.
     let run = begin(store, "d").await;
     let ending = stepping(1, step(&run, 1, Status::Completed));
