@@ -9,7 +9,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Error, Postgres, SqlStr};
 
-use super::failure::code;
+use super::failure::{code, may_pass};
 use super::patience::Patience;
 use super::sql;
 use crate::engine::store::Table;
@@ -48,6 +48,16 @@ pub enum OpenError {
         server: String,
         /// What the server, or the network, said.
         reason: String,
+    },
+    /// The server is away, or is being stopped or started.
+    #[error("{server}: no connection: {reason}")]
+    Away {
+        /// Host, port and database.
+        server: String,
+        /// What the server, or the network, said.
+        reason: String,
+        /// Whether it was the server.
+        answers: bool,
     },
     /// Too old a server.
     #[error("{server}: PostgreSQL {found}, needed is {needed} or later")]
@@ -131,6 +141,10 @@ pub enum OpenError {
 /// The oldest server whose SQL will do.
 const OLDEST: i64 = 15;
 
+/// How long a daemon that starts waits for a server that does not answer at all: it may be restarted just now, but a wrong
+/// address shall be told soon.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// How long a connection may take to be made.
 const CONNECTED: Duration = Duration::from_secs(10);
 
@@ -213,16 +227,32 @@ impl Server {
     }
 
     async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
-        let refused = |reason: String| OpenError::NoConnection { server: self.name(), reason };
+        let server = self.name();
         match tokio::time::timeout(CONNECTED, options.connect()).await {
             Ok(Ok(db)) => Ok(db),
-            Ok(Err(error)) => Err(refused(one_line(&error.to_string()))),
-            Err(_) => Err(refused("no answer".to_owned())),
+            Ok(Err(error)) if may_pass(&error) => Err(self.away(&error)),
+            Ok(Err(error)) => Err(OpenError::NoConnection { server, reason: one_line(&error.to_string()) }),
+            Err(_) => Err(OpenError::NoConnection { server, reason: "no answer".to_owned() }),
         }
     }
 
     /// Opens the database. Nothing is written before all is looked at.
     pub(super) async fn open(&self, mode: OpenMode, tables: &[Table]) -> Result<PgConnection, OpenError> {
+        let (mut silent, mut answering) = (Patience::of(SILENCE), self.patience());
+        loop {
+            let opened = self.open_once(mode, tables).await;
+            let patience = match &opened {
+                Err(OpenError::Away { answers: true, .. }) => &mut answering,
+                Err(OpenError::Away { answers: false, .. }) => &mut silent,
+                _ => return opened,
+            };
+            if mode == OpenMode::Tool || !patience.wait().await {
+                return opened;
+            }
+        }
+    }
+
+    async fn open_once(&self, mode: OpenMode, tables: &[Table]) -> Result<PgConnection, OpenError> {
         let mut db = self.writer().await?;
         let migrations = migrations();
         let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -256,7 +286,7 @@ impl Server {
         }
         let rows = if version == 0 { Ok(Vec::new()) } else { sqlx::query(sql::PINS).fetch_all(&mut db).await };
         let pins = rows.and_then(|rows| rows.iter().map(columns::pin).collect());
-        Ok(Survey { version, known, pins: pins.map_err(|error| self.unusable(&error.to_string()))? })
+        Ok(Survey { version, known, pins: pins.map_err(|error| self.failed(&error))? })
     }
 
     /// What must be so of a server, each time that it is connected to: it may be another one.
@@ -269,7 +299,7 @@ impl Server {
             )
             .fetch_one(db)
             .await
-            .map_err(|error| self.unusable(&error.to_string()))?;
+            .map_err(|error| self.failed(&error))?;
         let server = self.name();
         if version < OLDEST {
             return Err(OpenError::OldServer { server, found: version, needed: OLDEST });
@@ -296,7 +326,7 @@ impl Server {
             sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
                 .fetch_all(&mut *db)
                 .await
-                .map_err(|error| self.unusable(&error.to_string()))?;
+                .map_err(|error| self.failed(&error))?;
         if tables.is_empty() {
             return Ok(0);
         }
@@ -307,7 +337,7 @@ impl Server {
         let applied: Vec<(i64, Vec<u8>)> =
             applied.fetch_all(db).await.map_err(|error| match code(&error).as_deref() {
                 Some("42501") => self.no_rights("read the table _sqlx_migrations"),
-                _ => self.unusable(&error.to_string()),
+                _ => self.failed(&error),
             })?;
         for migration in known.iter() {
             let found = applied.iter().find(|(version, _)| *version == migration.version);
@@ -331,7 +361,7 @@ impl Server {
         .bind(&names)
         .fetch_optional(db)
         .await
-        .map_err(|error| self.unusable(&error.to_string()))?;
+        .map_err(|error| self.failed(&error))?;
         match lacking {
             Some(table) => Err(self.no_rights(&format!("read and write the table {table}"))),
             None => Ok(()),
@@ -342,13 +372,23 @@ impl Server {
         let may: Option<bool> = sqlx::query_scalar("SELECT has_schema_privilege(current_schema(), 'CREATE')")
             .fetch_one(db)
             .await
-            .map_err(|error| self.unusable(&error.to_string()))?;
+            .map_err(|error| self.failed(&error))?;
         if may == Some(true) { Ok(()) } else { Err(self.no_rights("make tables in the database's schema")) }
     }
 
     fn no_rights(&self, what: &str) -> OpenError {
         let role = self.options.get_username().to_owned();
         OpenError::NoRights { server: self.name(), role, what: what.to_owned() }
+    }
+
+    /// What it means that a statement failed.
+    fn failed(&self, error: &Error) -> OpenError {
+        if may_pass(error) { self.away(error) } else { self.unusable(&error.to_string()) }
+    }
+
+    fn away(&self, error: &Error) -> OpenError {
+        let reason = one_line(&error.to_string());
+        OpenError::Away { server: self.name(), reason, answers: error.as_database_error().is_some() }
     }
 
     pub(super) fn unusable(&self, reason: &str) -> OpenError {

@@ -165,4 +165,12 @@ async fn a_server_that_crashes_keeps_what_was_answered_and_is_waited_for() {
     assert_eq!(found.revision, 1);
     store.wake(run.seq, at(5)).await.unwrap();
     assert_eq!(store.claim("other", at(1_000_000), at(2_000_000), 1).await.unwrap().len(), 1);
+
+    // One that is restarted just when a daemon starts is waited for too.
+    cluster.stop(crate::sandbox::postgres::Ending::Fast).unwrap();
+    let (again, ()) = tokio::join!(daemon(&url), async {
+        tokio::task::yield_now().await;
+        cluster.again("").unwrap();
+    });
+    assert_eq!(again.run(&run.id).await.unwrap().unwrap().revision, 1);
 }
