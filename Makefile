@@ -58,7 +58,7 @@ crash-matrix: needs ## Kills the daemon at each commit and effect of each scenar
 	@$(CARGO) test --locked --test it -- --include-ignored scenarios::kill_commits::on_stand_in scenarios::kill::on_stand_in
 
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
-	@$(CARGO) test --locked --test it -- differential
+	@$(SWIFT) test --locked --test it -- --nocapture differential
 
 bench: needs ## Measures the engine beside its store's own limit; ROWS=load,latency STORES=sqlite chooses parts, docs/performance.md explains them
 	@ROWS=$(ROWS) STORES=$(STORES) $(CARGO) bench --locked --quiet --bench engine

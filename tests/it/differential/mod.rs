@@ -17,9 +17,10 @@ use bondflow::engine::store::RunFilter;
 use bondflow::payout::tables::TABLES;
 use bondflow::store::memory::{Dump, MemoryStore};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
 
-use crate::conformance::subject::{Memory, Postgres, Sqlite, StoreUnderTest};
+use crate::conformance::subject::{Memory, Postgres, Sqlite, StoreUnderTest, difference, ranked};
 use generate::World;
 use operation::{Numbers, Operation};
 
@@ -27,6 +28,8 @@ use operation::{Numbers, Operation};
 const WORLD: u64 = 200;
 /// How many operations are made unless asked for more.
 const OPERATIONS: u64 = 600;
+/// How many worlds are under way at a time: while one waits for its store another one goes on.
+const SIDE_BY_SIDE: usize = 4;
 
 fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number, not {value}")))
@@ -37,9 +40,18 @@ async fn agrees<S: StoreUnderTest>() {
         (Some(seed), _) => vec![seed],
         (None, operations) => (1..=operations.div_ceil(WORLD)).collect(),
     };
-    for seed in seeds {
-        if let Err(difference) = compare(&S::fresh().await, seed).await {
+    let all = seeds.len();
+    let mut worlds = stream::iter(seeds)
+        .map(|seed| async move { (seed, compare(&S::fresh().await, seed).await) })
+        .buffer_unordered(SIDE_BY_SIDE);
+    let mut lived = 0;
+    while let Some((seed, compared)) = worlds.next().await {
+        if let Err(difference) = compared {
             panic!("replay with SEED={seed}: {difference}");
+        }
+        lived += 1;
+        if lived % 500 == 0 || lived == all {
+            println!("differential: {} agrees after {} operations", std::any::type_name::<S>(), lived as u64 * WORLD);
         }
     }
 }
@@ -127,15 +139,7 @@ impl Found {
         for (call, (found, expected)) in calls.iter().zip(self.answers.iter().zip(&expected.answers)) {
             text += &format!("{call:?}\n  found    {found}\n  expected {expected}\n");
         }
-        for (table, rows) in &expected.tables {
-            let found = &self.tables[table];
-            for row in found.iter().filter(|row| !rows.contains(row)) {
-                text += &format!("{table}\n  found    {}\n", json!(row));
-            }
-            for row in rows.iter().filter(|row| !found.contains(row)) {
-                text += &format!("{table}\n  expected {}\n", json!(row));
-            }
-        }
+        text += &difference(&self.tables, &expected.tables);
         text
     }
 }
@@ -151,23 +155,6 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
         orders = orders.into_iter().flat_map(longer).collect();
     }
     orders
-}
-
-/// The tables with ranks for the store's own numbers: only their order means anything.
-fn ranked(mut dump: Dump) -> Dump {
-    let mut rank = |table: &str| -> BTreeMap<i64, usize> {
-        let rows = dump.get_mut(table).unwrap().iter_mut().enumerate();
-        rows.map(|(rank, row)| (row.insert("seq".into(), json!(rank)).unwrap().as_i64().unwrap(), rank)).collect()
-    };
-    rank("outbox");
-    let runs = rank("runs");
-    for table in ["history", "signals"] {
-        for row in dump.get_mut(table).unwrap() {
-            let run = row["run"].as_i64().unwrap();
-            row.insert("run".into(), json!(runs[&run]));
-        }
-    }
-    dump
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::cluster::Lent;
-pub use tables::{dump, dump_postgres};
+pub use tables::{difference, dump, dump_postgres, ranked};
 
 /// A store with a place that outlives it.
 pub trait StoreUnderTest: Sized {

@@ -1,9 +1,11 @@
-//! Reads the tables of a database beside the store.
+//! The tables of a database, read beside the store, and compared.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bondflow::payout::tables::TABLES;
 use bondflow::store::memory::{Dump, MemoryStore};
+use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection};
 
@@ -69,4 +71,36 @@ pub async fn dump_on(reader: &mut PgConnection) -> Dump {
     let query = format!("SELECT json_build_object({})::text", parts.join(", "));
     let dump: String = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(reader).await.unwrap();
     serde_json::from_str(&dump).unwrap()
+}
+
+/// The tables with ranks for the store's own numbers: only their order means anything.
+pub fn ranked(mut dump: Dump) -> Dump {
+    let mut rank = |table: &str| -> BTreeMap<i64, usize> {
+        let rows = dump.get_mut(table).unwrap().iter_mut().enumerate();
+        rows.map(|(rank, row)| (row.insert("seq".into(), json!(rank)).unwrap().as_i64().unwrap(), rank)).collect()
+    };
+    rank("outbox");
+    let runs = rank("runs");
+    for table in ["history", "signals"] {
+        for row in dump.get_mut(table).unwrap() {
+            let run = row["run"].as_i64().unwrap();
+            row.insert("run".into(), json!(runs[&run]));
+        }
+    }
+    dump
+}
+
+/// Which rows there are and should not be, and the other way round, one a line.
+pub fn difference(found: &Dump, expected: &Dump) -> String {
+    let mut text = String::new();
+    for (table, rows) in expected {
+        let found = &found[table];
+        for row in found.iter().filter(|row| !rows.contains(row)) {
+            text += &format!("{table}\n  found    {}\n", json!(row));
+        }
+        for row in rows.iter().filter(|row| !found.contains(row)) {
+            text += &format!("{table}\n  expected {}\n", json!(row));
+        }
+    }
+    text
 }
