@@ -1,6 +1,6 @@
 //! Adapters of the store port [`crate::engine::store::Store`], one a folder: SQLite, PostgreSQL,
 //! and the oracle in memory. The two databases share `group` (how commits become one
-//! transaction) and what their rows mean. The oracle shares nothing with them, not even `rows`, so
+//! transaction), `readers` and what their rows mean. The oracle shares nothing with them, not even `rows`, so
 //! that comparing can find a mistake in either.
 
 mod columns;

@@ -5,7 +5,7 @@
 //! | `open` | who may open which file, and its schema |
 //! | `writer` | a transaction of the one task that writes, and what became of a COMMIT without an answer |
 //! | `survey`, `backup` | a look at a file, and a copy of it, beside whoever works on it |
-//! | `batch`, `sql`, `values`, `filter` | the statements, see `store::group` |
+//! | `batch`, `sql`, `values`, `filter`, `script` | the statements, see `store::group`; how several go in one call |
 //!
 //! The log is synced at each commit (WAL, `synchronous = FULL`): what was answered survives a
 //! power cut. Readers have connections of their own and never wait for the writer.
