@@ -93,7 +93,6 @@ impl Records {
     /// # Errors
     /// When the database can't be read.
     pub async fn read_after(store: &dyn Store, earlier: &Self) -> Result<Self, StoreError> {
-        let before = store.standing().await?;
         let runs = store.runs(&RunFilter::default()).await?;
         let mut records = Self { runs, states: earlier.states.clone(), ..Self::default() };
         for state in BondState::ALL {
@@ -126,9 +125,7 @@ impl Records {
                 }
             }
         }
-        if store.standing().await? != before {
-            records.leave_out_what_moved(&store.runs(&RunFilter::default()).await?);
-        }
+        records.leave_out_what_moved(&store.runs(&RunFilter::default()).await?);
         Ok(records)
     }
 
