@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
 
 /// How long a connection may take to be made.
-const CONNECTED: Duration = Duration::from_secs(10);
+pub(super) const CONNECTED: Duration = Duration::from_secs(10);
 
 /// A connection that was not used for so long may be gone without anybody having said so.
 const STALE: Duration = Duration::from_secs(600);

@@ -13,7 +13,7 @@ use super::failure::{code, may_pass};
 use super::patience::Patience;
 use super::sql;
 use crate::engine::store::Table;
-use crate::store::readers::Readers;
+use crate::store::readers::{CONNECTED, Readers};
 use crate::store::{Survey, columns};
 
 /// For what a database is opened.
@@ -144,9 +144,6 @@ const OLDEST: i64 = 15;
 /// How long a daemon that starts waits for a server that does not answer at all: it may be restarted just now, but a wrong
 /// address shall be told soon.
 const SILENCE: Duration = Duration::from_secs(5);
-
-/// How long a connection may take to be made.
-const CONNECTED: Duration = Duration::from_secs(10);
 
 /// The settings of each connection, in ms: the longest statement; the longest wait for another's
 /// lock; and how long a transaction may stand still, because its daemon does, before the server
