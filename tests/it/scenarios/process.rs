@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::side::Side;
 use super::world::{PATIENCE, World};
 
-/// A daemon's process; it is killed when it is dropped.
+/// A daemon's process; it is killed when it is dropped, and what it told is shown when a test fails.
 pub struct Process {
     child: Child,
     told: watch::Receiver<Vec<String>>,
@@ -60,7 +60,7 @@ impl Process {
         let mut told = self.told.clone();
         let found = timeout(PATIENCE, told.wait_for(|all| all.iter().any(|line| line.contains(what)))).await;
         if !matches!(found, Ok(Ok(_))) {
-            panic!("it never said {what:?}, but {:#?}", self.told.borrow().clone());
+            panic!("it never said {what:?}");
         }
         let line = self.told.borrow().iter().find(|line| line.contains(what)).cloned();
         line.unwrap_or_default()
@@ -93,12 +93,20 @@ impl Process {
     pub async fn ends(mut self, patience: Duration) -> Ended {
         let status: ExitStatus = match timeout(patience, self.child.wait()).await {
             Ok(status) => status.unwrap(),
-            Err(_) => panic!("it does not end: {:#?}", self.told.borrow().clone()),
+            Err(_) => panic!("it does not end"),
         };
-        self.reading.await.unwrap();
+        (&mut self.reading).await.unwrap();
         let told: Vec<String> = self.told.borrow().clone();
         assert!(!told.iter().any(|line| line.contains("panicked")), "{told:#?}");
         Ended { code: status.code(), told }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon told {:#?}", self.told.borrow());
+        }
     }
 }
 

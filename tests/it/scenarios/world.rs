@@ -475,7 +475,8 @@ impl<L: Side> World<L> {
     {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            match ask().await {
+            let answered = tokio::time::timeout(patience.max(PATIENCE), ask()).await;
+            match answered.expect("there is no answer to what is waited for") {
                 Ok(answer) => return answer,
                 Err(why) if tokio::time::Instant::now() > deadline => panic!("waited in vain: {why}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,

@@ -12,6 +12,7 @@ use tonic_lnd::lnrpc::invoice::InvoiceState;
 use tonic_lnd::staterpc::WalletState;
 
 use super::{Access, Fate, Footprint, Side};
+use crate::scenarios::world::PATIENCE;
 
 /// More than any scenario lets fail.
 const ALWAYS: usize = 10;
@@ -67,7 +68,8 @@ impl Side for StandIn {
     }
 
     async fn is_held(&self, hash: [u8; 32]) {
-        self.node.wait_for_htlc(hash).await;
+        let held = tokio::time::timeout(PATIENCE, self.node.wait_for_htlc(hash)).await;
+        held.unwrap_or_else(|_| panic!("the winner was sent nothing: {:#?}", self.node.ledger()));
     }
 
     async fn claims(&self, hash: [u8; 32]) {
