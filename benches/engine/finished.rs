@@ -107,7 +107,8 @@ async fn fill(database: &Database) -> anyhow::Result<()> {
     match database {
         Database::Sqlite(path) => fill_sqlite(path).await,
         Database::Postgres(url) => fill_postgres(url).await,
-    }
+    }?;
+    database.vacuum().await
 }
 
 async fn fill_postgres(url: &str) -> anyhow::Result<()> {
@@ -115,8 +116,6 @@ async fn fill_postgres(url: &str) -> anyhow::Result<()> {
     for statement in FINISH_POSTGRES {
         sqlx::query(statement).bind(FINISHED).execute(&mut db).await?;
     }
-    sqlx::raw_sql("VACUUM ANALYZE").execute(&mut db).await?;
-    sqlx::raw_sql("CHECKPOINT").execute(&mut db).await?;
     db.close().await?;
     Ok(())
 }

@@ -119,6 +119,7 @@ pub async fn measure(ground: &Ground, report: &mut Report) -> anyhow::Result<()>
     let row = "resident memory, 100,000 runs wait, in the process that started them";
     report.add(row, store, megabytes(after_start), "MB", Target::None);
 
+    database.vacuum().await?;
     list(&database, listed, report).await?;
 
     let watch = Stopwatch::start();

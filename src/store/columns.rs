@@ -28,7 +28,17 @@ macro_rules! outbox_columns {
     };
 }
 
-pub(super) use {open, outbox_columns, run_columns};
+/// The names of the workflows: there are few, each found by one step through an index from the one before.
+macro_rules! workflows {
+    () => {
+        "WITH RECURSIVE workflows (name) AS (
+  SELECT min(workflow) FROM runs
+  UNION ALL SELECT (SELECT min(workflow) FROM runs WHERE workflow > workflows.name) FROM workflows WHERE name IS NOT NULL)
+"
+    };
+}
+
+pub(super) use {open, outbox_columns, run_columns, workflows};
 
 /// A row of which the columns are read by their places.
 pub(super) trait Columns {

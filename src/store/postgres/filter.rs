@@ -4,6 +4,7 @@ use sqlx::{Postgres, QueryBuilder};
 
 use super::sql;
 use crate::engine::store::RunFilter;
+use crate::store::own::beyond;
 
 /// The runs that a filter lets through, newest first.
 pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Postgres> {
@@ -21,12 +22,15 @@ pub(super) fn runs(filter: &RunFilter) -> QueryBuilder<Postgres> {
             query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
         }
     }
-    if let Some(prefix) = &filter.prefix {
-        query.push(" AND (starts_with(id, ").push_bind(prefix.clone());
-        query.push(") OR starts_with(key, ").push_bind(prefix.clone()).push("))");
+    if let Some(prefix) = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty()) {
+        query.push(" AND seq IN (");
+        for (text, bound) in sql::BEGIN_SO.iter().zip([prefix.clone(), beyond(prefix)].iter().cycle()) {
+            query.push(text).push_bind(bound.clone());
+        }
+        query.push(")");
     }
     if let Some(keys) = &filter.keys {
-        query.push(" AND key = ANY(").push_bind(keys.clone()).push(")");
+        query.push(" AND seq IN (").push(sql::OF_KEYS).push_bind(keys.clone()).push("))");
     }
     if let Some(since) = filter.since {
         query.push(" AND created_at >= ").push_bind(since.millis());

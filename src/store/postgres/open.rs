@@ -405,6 +405,7 @@ pub(super) fn migrations() -> Migrator {
         migration(3, "audit", include_str!("../../../migrations/postgres/0003_audit.sql")),
         migration(4, "retention", include_str!("../../../migrations/postgres/0004_retention.sql")),
         migration(5, "tally", include_str!("../../../migrations/postgres/0005_tally.sql")),
+        migration(6, "counts", include_str!("../../../migrations/postgres/0006_counts.sql")),
     ])
 }
 

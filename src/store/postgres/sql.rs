@@ -8,7 +8,7 @@
 use sqlx::SqlStr;
 
 use crate::engine::store::Table;
-use crate::store::columns::{open, outbox_columns, run_columns};
+use crate::store::columns::{open, outbox_columns, run_columns, workflows};
 use crate::store::own::{columns, fixed, names};
 
 pub(super) const OPEN: &str = open!();
@@ -298,6 +298,19 @@ DELETE FROM outbox WHERE seq = ANY(ARRAY(
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
+/// The runs whose ids, or keys, lie between two texts.
+pub(super) const BEGIN_SO: [&str; 4] = [
+    concat!(workflows!(), "SELECT seq FROM runs WHERE id >= "),
+    " AND id < ",
+    " UNION SELECT runs.seq FROM workflows JOIN runs ON runs.workflow = workflows.name AND runs.key >= ",
+    " AND runs.key < ",
+];
+/// Of a list of keys.
+pub(super) const OF_KEYS: &str = concat!(
+    workflows!(),
+    "SELECT runs.seq FROM workflows JOIN runs ON runs.workflow = workflows.name AND runs.key = ANY("
+);
+
 pub(super) const ENDED: &str = concat!(
     "SELECT ",
     run_columns!(),

@@ -265,6 +265,7 @@ pub(super) fn migrations() -> Migrator {
         migration(3, "audit", include_str!("../../../migrations/sqlite/0003_audit.sql")),
         migration(4, "retention", include_str!("../../../migrations/sqlite/0004_retention.sql")),
         migration(5, "tally", include_str!("../../../migrations/sqlite/0005_tally.sql")),
+        migration(6, "counts", include_str!("../../../migrations/sqlite/0006_counts.sql")),
     ])
 }
 

@@ -10,7 +10,7 @@ use sqlx::SqlStr;
 
 use super::values::Values;
 use crate::engine::store::Table;
-use crate::store::columns::{open, outbox_columns, run_columns};
+use crate::store::columns::{open, outbox_columns, run_columns, workflows};
 use crate::store::own::{columns, fixed, names};
 
 pub(super) const OPEN: &str = open!();
@@ -206,17 +206,7 @@ DELETE FROM outbox WHERE seq IN (
 pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL";
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1");
 pub(super) const RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs");
-/// The runs whose ids or keys lie between two texts. There are few workflows, each found by one
-/// step through the index from the one before.
-macro_rules! workflows {
-    () => {
-        "WITH RECURSIVE workflows (name) AS (
-  SELECT min(workflow) FROM runs
-  UNION ALL SELECT (SELECT min(workflow) FROM runs WHERE workflow > workflows.name) FROM workflows WHERE name IS NOT NULL)
-"
-    };
-}
-/// Of the beginning of an id or key, and a text beyond all that begin so.
+/// The runs whose ids, or keys, lie between two texts.
 pub(super) const BEGIN_SO: [&str; 4] = [
     concat!(workflows!(), "SELECT seq FROM runs WHERE id >= "),
     " AND id < ",

@@ -1,0 +1,2 @@
+-- Open runs are counted from runs_open and runs_resting alone, as they are. This version keeps the schema's number that
+-- of PostgreSQL, where they were not.
