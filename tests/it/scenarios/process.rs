@@ -58,12 +58,12 @@ impl Process {
     /// Waits until it has told something; the line.
     pub async fn tells(&self, what: &str) -> String {
         let mut told = self.told.clone();
-        let found = timeout(PATIENCE, told.wait_for(|all| all.iter().any(|line| line.contains(what)))).await;
-        if !matches!(found, Ok(Ok(_))) {
-            panic!("it never said {what:?}");
+        let is_it = |line: &&String| line.contains(what);
+        // What was waited for stays locked for as long as it is looked at.
+        match timeout(PATIENCE, told.wait_for(|all| all.iter().any(|line| is_it(&line)))).await {
+            Ok(Ok(all)) => all.iter().find(is_it).cloned().unwrap_or_default(),
+            _ => panic!("it never said {what:?}"),
         }
-        let line = self.told.borrow().iter().find(|line| line.contains(what)).cloned();
-        line.unwrap_or_default()
     }
 
     /// How often it has told something so far.

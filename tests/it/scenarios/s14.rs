@@ -30,7 +30,9 @@ async fn once_each(world: &World, hash: [u8; 32], requests: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s14_the_relay_is_away_for_an_hour() {
-    let mut world = World::new(Setup::default()).await;
+    // So long that on a slow machine no further one falls due while the relay is reached again.
+    let interval = ("anti_abuse_bond", "payout_invoice_window_seconds = 3000".to_owned());
+    let mut world = World::new(Setup { settings: vec![interval], ..Setup::default() }).await;
     let bond = world.taker_bond();
     // The bond can't be claimed until the relay is gone: then there is a request nobody hears.
     world.lnd.stop().await;
