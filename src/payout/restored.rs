@@ -16,7 +16,7 @@ use crate::engine::store::{Lease, StepCommit};
 use crate::engine::{Commit, HistoryEntry, Run, RunFilter, RunId, Status, StoreError, Timestamp};
 
 use super::books::{Bond, Order, insert, secret32};
-use super::debt::{Debt, InvoiceSignal, SIGNAL};
+use super::debt::{Debt, InvoiceSignal, SIGNAL, found_row};
 use super::policy::Split;
 use super::policy::verdict::SKEW_MARGIN_SECS;
 use super::ports::{Hash, Made, Unavailable};
@@ -162,7 +162,11 @@ pub fn adopt(run: &Run, hash: &str, why: &str, at: Timestamp) -> Result<Commit, 
     let no_debt = || NotAdopted::NoDebt(run.id.clone());
     let parsed: Hash = secret32(hash).ok_or_else(|| NotAdopted::NoHash(hash.to_owned()))?;
     let mut debt = debt_of(run).filter(|debt| debt.paid.is_none() && !run.status.is_final()).ok_or_else(no_debt)?;
-    debt.adopt(parsed, at);
+    let record = debt.adopt(parsed, at);
+    let rows = vec![
+        insert(HASHES, hash, json!({ "used_by": format!("payout {}", run.key), "created_at": at.secs() })),
+        found_row(&debt, &record, &run.key),
+    ];
     let mut state: Value = serde_json::from_str(&run.state).map_err(|_| no_debt())?;
     state["debt"] = serde_json::to_value(debt).map_err(|_| no_debt())?;
     // Before the bond is claimed nothing is looked at; from there on the next thing is to look.
@@ -197,7 +201,7 @@ pub fn adopt(run: &Run, hash: &str, why: &str, at: Timestamp) -> Result<Commit, 
             lease: Lease::Release((!paused).then_some(at)),
             history,
         }),
-        rows: vec![insert(HASHES, hash, json!({ "used_by": format!("payout {}", run.key), "created_at": at.secs() }))],
+        rows,
         ..Commit::default()
     })
 }

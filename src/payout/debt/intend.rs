@@ -178,7 +178,7 @@ fn payment_row(
 /// The row of a payment that is looked at without an intent of this run: one that was taken over,
 /// or that somebody else had lnd make. From now on it counts under the caps, and its verdict has a
 /// row to be written to.
-fn found_row(debt: &Debt, record: &HashRecord, run: &str) -> crate::engine::store::RowWrite {
+pub fn found_row(debt: &Debt, record: &HashRecord, run: &str) -> crate::engine::store::RowWrite {
     let hash = hex::encode(record.payment_hash);
     let payee = payee_of(debt, &hash);
     let row = json!({ "run": run, "destination": payee, "amount_sats": debt.owed_sats, "verdict": null });

@@ -17,7 +17,7 @@ mod retry;
 
 pub use await_slot::{AwaitSlot, Slot};
 pub use cancel::cancel;
-pub use intend::{Intend, Intended};
+pub use intend::{Intend, Intended, found_row};
 pub use invoice::{Considered, InvoiceSignal, SIGNAL, consider, given_at, insisted, offered, unwanted};
 pub use pay::{Pay, Paying};
 pub use retry::{reenter, reentry, reentry_owing};
@@ -144,7 +144,7 @@ impl Debt {
 
     /// Takes a payment on that was made without an intent of this database: it is in doubt until
     /// lnd has told its end.
-    pub fn adopt(&mut self, hash: [u8; 32], at: Timestamp) {
+    pub fn adopt(&mut self, hash: [u8; 32], at: Timestamp) -> HashRecord {
         let known = self.hashes.iter().find(|record| record.payment_hash == hash);
         let record = known.copied().unwrap_or_else(|| HashRecord::new(hash, at.secs()));
         // lnd has it, whatever a person said.
@@ -153,6 +153,7 @@ impl Debt {
         self.hashes.retain(|record| record.payment_hash != hash);
         self.hashes.push(record);
         self.send_now = false;
+        record
     }
 
     /// Whether there is a proof of payment, and it proves what it says.

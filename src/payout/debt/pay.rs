@@ -24,13 +24,17 @@ use super::{Debt, Owing, Proof};
 /// counter apart from the attempts, since nothing was sent.
 const MAX_REFUSALS: u32 = 5;
 
+/// The verdict on a payment that its payee has.
+const PAID: &str = "paid";
+
 crate::outcomes! {
     /// What came of a payment. Each carries the record that the verdict left.
     pub enum Paying {
         /// Paid, and proven.
         Paid(Box<HashRecord>, Proof) => "paid",
-        /// Something was learned, but no verdict: keep it and go on looking.
-        Learned(Box<HashRecord>) => "learned",
+        /// Something was learned that does not end the looking: no verdict, or the one that is named here, while another
+        /// payment of the debt has none.
+        Learned(Box<HashRecord>, Option<&'static str>) => "learned",
         /// The send never reached lnd and can't any more.
         NeverArrived(Box<HashRecord>) => "never_arrived",
         /// lnd failed the send; the same invoice may be tried again.
@@ -41,6 +45,44 @@ crate::outcomes! {
         Refused(Box<HashRecord>) => "refused",
         /// The invoice is of no use any more; the flag says whether a send of it failed just now.
         Spent(Box<HashRecord>, bool, String) => "invoice_spent",
+    }
+}
+
+impl Paying {
+    /// The verdict on the payment that was looked at, as its row has it.
+    const fn verdict(&self) -> Option<&'static str> {
+        match self {
+            Self::Paid(..) => Some(PAID),
+            Self::Learned(_, verdict) => *verdict,
+            Self::NeverArrived(_) => Some("never-arrived"),
+            Self::AttemptFailed(_) | Self::ShortOfLiquidity(_) | Self::Spent(..) => Some("failed"),
+            Self::Refused(_) => Some("refused"),
+        }
+    }
+
+    const fn record(&self) -> &HashRecord {
+        match self {
+            Self::Paid(record, _)
+            | Self::Learned(record, _)
+            | Self::NeverArrived(record)
+            | Self::AttemptFailed(record)
+            | Self::ShortOfLiquidity(record)
+            | Self::Refused(record)
+            | Self::Spent(record, ..) => record,
+        }
+    }
+
+    /// What it means for a debt: a restored database may have several payments in doubt, and until each has a verdict
+    /// nothing is sent and no invoice is asked for.
+    fn of(self, debt: &Debt) -> Self {
+        let record = *self.record();
+        let is_another = |other: &HashRecord| other.payment_hash != record.payment_hash && other.undecided.is_some();
+        match self.verdict() {
+            Some(verdict) if verdict != PAID && debt.hashes.iter().any(is_another) => {
+                Self::Learned(Box::new(record), Some(verdict))
+            }
+            _ => self,
+        }
     }
 }
 
@@ -68,66 +110,50 @@ impl<S: Owing> Step<S> for Pay {
         if verdict == Verdict::InDoubt(Doubt::NoAnswer) && kept.undecided.is_some_and(|send| send.refusal.is_some()) {
             (kept, verdict) = self.0.look(&kept, cx.now).await.map_err(unread)?;
         }
-        self.outcome(debt, record, kept, verdict)
+        Ok(self.outcome(debt, record, kept, verdict)?.of(debt))
     }
 
     fn transition(&self, outcome: Paying, tx: &mut Transition<'_, S>) {
         let max = self.0.terms().max_retries;
-        tx.state.debt_mut().send_now = false;
-        let verdict = match outcome {
-            Paying::Paid(record, proof) => {
-                tx.state.debt_mut().keep(*record);
+        let (record, verdict) = (*outcome.record(), outcome.verdict());
+        let debt = tx.state.debt_mut();
+        debt.send_now = false;
+        debt.keep(record);
+        match outcome {
+            Paying::Paid(_, proof) => {
                 let fee = proof.fee_sats.map_or_else(|| "unknown".to_owned(), |sats| format!("{sats} sats"));
                 tx.effects.notes.push(format!("paid, hash {}, routing fee {fee}", proof.hash));
-                tx.state.debt_mut().paid = Some(proof);
-                Some((record, "paid"))
+                debt.paid = Some(proof);
             }
-            Paying::Learned(record) => {
-                tx.state.debt_mut().keep(*record);
-                None
-            }
-            Paying::NeverArrived(record) => {
-                tx.state.debt_mut().keep(*record);
+            Paying::Learned(..) => {}
+            Paying::NeverArrived(_) => {
                 let text = "lnd did not take a send in its time, and can't any more: the payment is sent again";
                 tx.effects.alarms.push(("send-lost", text.to_owned()));
-                Some((record, "never-arrived"))
             }
-            Paying::AttemptFailed(record) => {
-                let debt = tx.state.debt_mut();
-                debt.keep(*record);
+            Paying::AttemptFailed(_) => {
                 debt.attempts += 1;
                 tx.attempt = Some(debt.attempts);
                 tx.detail = Some(format!("attempt {} of {max} failed", debt.attempts));
-                Some((record, "failed"))
             }
-            Paying::ShortOfLiquidity(record) => {
-                tx.state.debt_mut().keep(*record);
+            Paying::ShortOfLiquidity(_) => {
                 // A shortage may last: each send that meets it waits longer than the one before.
                 tx.attempt = Some(record.sends);
                 tx.effects.alarms.push(("insufficient-balance", "lnd lacks the sats for this payment".to_owned()));
-                Some((record, "failed"))
             }
-            Paying::Refused(record) => {
-                tx.state.debt_mut().keep(*record);
-                tx.attempt = Some(record.refusals);
-                Some((record, "refused"))
-            }
-            Paying::Spent(record, attempted, why) => {
-                let debt = tx.state.debt_mut();
-                debt.keep(*record);
+            Paying::Refused(_) => tx.attempt = Some(record.refusals),
+            Paying::Spent(_, attempted, why) => {
                 debt.attempts += u32::from(attempted);
                 tx.state.spent(&why, tx.now, &mut tx.effects);
-                Some((record, "failed"))
             }
-        };
-        if let Some((record, verdict)) = verdict {
-            if verdict != "paid" {
-                let hash = hex::encode(record.payment_hash);
+        }
+        if let Some(verdict) = verdict {
+            let hash = hex::encode(record.payment_hash);
+            if verdict != PAID {
                 tx.effects.notes.push(format!("the payment has ended: {verdict}, hash {hash}, send {}", record.sends));
             }
             tx.effects.rows.push(update(
                 PAYMENTS,
-                &hex::encode(record.payment_hash),
+                &hash,
                 json!({ "verdict": verdict, "judged_index": record.newest_judged() }),
                 json!({}),
             ));
@@ -165,7 +191,7 @@ impl<S: Owing> Step<S> for Pay {
                 };
                 let denied = record.denied(seen, &at).map_err(|refused| refused.to_string())?;
                 let why = "an operator says that it was not paid".to_owned();
-                Ok(Paying::Spent(Box::new(denied), false, why))
+                Ok(Paying::Spent(Box::new(denied), false, why).of(cx.state.debt()))
             }
         }
     }
@@ -244,7 +270,7 @@ impl Pay {
             Verdict::SafeToSend => Paying::NeverArrived(record),
             // What was learned is kept before anything else, so that a crash does not forget it.
             Verdict::InDoubt(_) | Verdict::Unavailable | Verdict::Operator if kept != *before => {
-                Paying::Learned(record)
+                Paying::Learned(record, None)
             }
             Verdict::InDoubt(_) | Verdict::Unavailable | Verdict::Operator => {
                 let reason = doubt_of(verdict);

@@ -77,3 +77,25 @@ fn of_an_answer_given_again_after_a_backup_the_next_backup_knows_once() {
     });
     assert!(ended.violations.is_empty(), "{:?}\n{}", ended.violations, ended.story());
 }
+
+/// A backup is put back that knows of one payment under way; lnd has another one of that debt, given to the run by hand.
+/// When the first was found to have failed, the buyer was to be asked for an invoice, which the second forbids: the run
+/// was stuck.
+#[test]
+fn of_two_payments_in_doubt_the_second_is_looked_at_once_the_first_has_ended() {
+    let left = Answer::of(vec![Fate::Unroutable, Fate::HeldThenGivenBack(113_286)]);
+    let ended = live(&Plan {
+        orders: vec![OrderPlan {
+            rules_at: 21_986,
+            settle: true,
+            slash_seller: true,
+            buyer_left: Some(Answer { after: 200, ..left }),
+            ..OrderPlan::default()
+        }],
+        happenings: vec![(251_827, Happening::PutBack), (32_026, Happening::BackedUp)],
+        calm_from: 345_578,
+        ..Plan::default()
+    });
+    assert!(ended.violations.is_empty(), "{:?}\n{}", ended.violations, ended.story());
+    assert!(ended.story().contains("@adopt"), "{}", ended.story());
+}
