@@ -4,7 +4,7 @@
 //! the [`Courier`] offers it until it is acknowledged. A crash therefore loses no message and
 //! makes no second one: what is offered again is the same sealed text under the same id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +105,8 @@ impl Courier {
         let mut part = Part::new("outbox", self.owner.clone(), self.lease);
         let mut offers: JoinSet<String> = JoinSet::new();
         let mut hurried = false;
+        // Lanes whose messages were on their way out when there was a hurry: whether they were in time is not known.
+        let mut hurried_past: BTreeSet<String> = BTreeSet::new();
         // Lanes under way, with the messages that were read for each. A lane is read again only
         // when all of them were offered, so that none overtakes another.
         let mut busy: BTreeMap<String, u32> = BTreeMap::new();
@@ -158,11 +160,15 @@ impl Courier {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break Ok(()),
-                () = self.hurry.notified() => hurried = true,
+                () = self.hurry.notified() => {
+                    hurried = true;
+                    hurried_past.extend(busy.keys().cloned());
+                }
                 Some(done) = offers.join_next() => {
                     let more = std::iter::from_fn(|| offers.try_join_next());
                     for lane in std::iter::once(done).chain(more).flatten() {
                         busy.remove(&lane);
+                        hurried |= hurried_past.remove(&lane);
                     }
                 }
                 () = changed(&mut changes, Change::Outbox), if !crowded => {}

@@ -19,6 +19,7 @@ enum Answer {
     Yes,
     No,
     After(Gate),
+    NoAfter(Gate),
     Panic,
 }
 
@@ -50,6 +51,10 @@ impl Publisher for Outside {
             Answer::After(gate) => {
                 gate.pass().await;
                 Offered::Acknowledged
+            }
+            Answer::NoAfter(gate) => {
+                gate.pass().await;
+                Offered::NotYet("nobody was there".into())
             }
             Answer::Panic => panic!("on purpose"),
         }
@@ -188,6 +193,21 @@ async fn who_is_in_a_hurry_need_not_wait_for_the_back_off() {
     rest().await;
     post.outside.answer("m", Answer::Yes);
     post.hurry.notify_one();
+    post.until("m", OutboxState::Acknowledged).await;
+}
+
+#[tokio::test]
+async fn a_hurry_is_remembered_for_what_is_just_being_offered_in_vain() {
+    let post = Post::new();
+    let gate = Gate::default();
+    post.outside.answer("m", Answer::NoAfter(gate.clone()));
+    let _courier = post.courier();
+    post.send([message("m", "a")]).await;
+    wait_for("the offer", || post.outside.offered() == ["m"]).await;
+    post.hurry.notify_one();
+    rest().await;
+    post.outside.answer("m", Answer::Yes);
+    gate.open();
     post.until("m", OutboxState::Acknowledged).await;
 }
 

@@ -50,7 +50,7 @@ async fn stops_and_pays_the_share(mut world: World, action: Action) {
         if world.alarms("escrow") == 0 {
             break;
         }
-        assert_eq!(world.alarms("escrow"), 1);
+        world.alarmed("escrow", 1).await;
         world.restart().await;
     }
     world.hears(&world.seller, Action::AddBondInvoice, 1).await;

@@ -32,7 +32,7 @@ async fn an_htlc_that_lnd_has_canceled_is_never_claimed_nor_paid_for() {
     world.rule(Action::AdminCancel, false, true).await;
     world.run_is("bond_payout", &bond, "unclaimable", Status::Failed).await;
     world.is_resolved().await;
-    assert_eq!(world.alarms("htlc-canceled"), 1);
+    world.alarmed("htlc-canceled", 1).await;
     let row = world.bond(&bond).await;
     assert_eq!((row["state"].as_str(), row["failed_reason"].as_str()), (Some("failed"), Some("htlc-canceled")));
     assert!(row["slashed_at"].is_null() && row["node_share_sats"].is_null(), "{row:?}");
@@ -64,7 +64,7 @@ async fn a_bond_that_lnd_does_not_know_or_that_nobody_paid_pauses_its_payout() {
         world.rule(Action::AdminCancel, false, true).await;
         world.run_is("bond_payout", &bond, "settle", Status::Paused).await;
         world.is_resolved().await;
-        assert_eq!(world.alarms("settle-refused"), 1, "{reason}");
+        world.alarmed("settle-refused", 1).await;
         assert_eq!(world.bond(&bond).await["state"], "locked");
         assert_eq!(world.times_told(&world.buyer, Action::BondSlashed).await, 0);
         assert!(!world.was_asked_for(&bond).await);
@@ -83,7 +83,7 @@ async fn a_locked_bond_near_the_height_at_which_lnd_cancels_it_is_alarmed_of_onc
     world.clock.advance(PERIOD);
     alarmed(&world, "htlc-near-expiry", 2).await;
     world.pass(65).await;
-    assert_eq!(world.alarms("htlc-near-expiry"), 2, "one for each of the two bonds");
+    world.alarmed("htlc-near-expiry", 2).await;
 
     // Nobody ruled: lnd lets go of them, and that is told once, too.
     world.lnd.node.mine(24);

@@ -16,7 +16,7 @@ async fn too_little_liquidity_spends_no_attempt() {
     world.winner.next_of(hash, Behaviour::INSUFFICIENT_BALANCE, 3);
     assert_eq!(world.answer(&world.seller, &bolt11).await.action(), Action::BondInvoiceAccepted);
     world.run_is("bond_payout", &bond, "intend", Status::BackingOff).await;
-    assert_eq!(world.alarms("insufficient-balance"), 1);
+    world.alarmed("insufficient-balance", 1).await;
     let (second, _) = world.invoice(500);
     assert_eq!(world.invoice_refusal(&world.seller, &second).await, "not_allowed_by_status");
 

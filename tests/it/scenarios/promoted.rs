@@ -34,7 +34,7 @@ async fn a_standby_that_lagged_is_noticed_and_nobody_is_paid_again() {
     world.start().await;
     let told = is_held(&world, |held| !held.waits_for.is_empty()).await;
     assert!(told.needs_word, "another daemon may be at work on the old primary: {told:?}");
-    assert_eq!(world.alarms(ALARM), 1);
+    world.alarmed(ALARM, 1).await;
     world.pass(600).await;
     assert_eq!(world.bond(&world.taker_bond()).await["state"], "pending-payout");
     assert_eq!(world.sends(), 1);

@@ -95,7 +95,7 @@ async fn an_old_backup_is_reconciled_by_the_relays_and_lnd() {
     world.start().await;
     let told = is_held(&world, |held| held.found.is_empty() && !held.waits_for.is_empty()).await;
     assert!(told.evidence[0].contains("transactions more"), "{told:?}");
-    assert_eq!(world.alarms(ALARM), 1);
+    world.alarmed(ALARM, 1).await;
     // The relay's health event is newer too, so that nobody knows whether another daemon made it.
     assert!(told.needs_word && told.evidence.len() == 2, "{told:?}");
     say(&world, Word::default()).await;
@@ -172,7 +172,7 @@ async fn a_payment_that_only_lnd_knows_is_given_to_its_debt_by_a_person() {
     world.start().await;
     let told = is_held(&world, |held| !held.found.is_empty()).await;
     assert!(told.needs_word && told.evidence.len() == 1 && told.evidence[0].contains("lnd made"), "{told:?}");
-    assert_eq!(world.alarms(ALARM), 1);
+    world.alarmed(ALARM, 1).await;
     let run = RunId::of("bond_payout", &world.taker_bond());
     assert_eq!((told.found[0].hash.as_str(), &told.found[0].runs), (hex::encode(hash).as_str(), &vec![run.clone()]));
     // A word that says nothing of the payment is not enough, now or after any time.

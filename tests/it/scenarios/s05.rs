@@ -37,7 +37,7 @@ async fn failed<L: Side>() -> (World<L>, [u8; 32]) {
     assert_eq!(row["payout_attempts"], 3);
     assert_eq!(row["payout_invoice"], bolt11);
     assert_eq!(row["invoice_request_attempts"], 1, "the re-request is the first since an invoice was in");
-    assert_eq!(world.alarms("payout-failed"), 1);
+    world.alarmed("payout-failed", 1).await;
     assert_eq!(world.lnd.payments_of(hash).await, 3, "three sends, each a payment of its own");
     assert_eq!(world.lnd.footprint().await.paid_msat, 0);
     (world, hash)
@@ -76,7 +76,7 @@ async fn s05_past_the_window_a_failed_payout_is_left_to_the_operator<L: Side>() 
     world.set_to_slash(&bond, 86_400).await;
     world.run_is("bond_payout", &bond, "await_invoice", Status::Paused).await;
     assert_eq!(world.bond(&bond).await, before);
-    assert_eq!(world.alarms("payout-failed"), 2);
+    world.alarmed("payout-failed", 2).await;
 
     let (bolt11, hash) = world.invoice_of(500, Fate::Paid).await;
     assert_eq!(world.invoice_refusal(&world.seller, &bolt11).await, "not_allowed_by_status");

@@ -90,7 +90,7 @@ async fn an_invoice_that_its_payee_turns_down_is_asked_for_again() {
     // The same invoice again is no other one.
     let again = world.buyer.trade_invoice(world.trade.order, &left);
     assert_eq!(world.refusal(&world.buyer, &again).await, "invalid_invoice");
-    assert_eq!(world.alarms("payout-failed"), 1);
+    world.alarmed("payout-failed", 1).await;
     asked_and_paid(world, 1).await;
 }
 

@@ -386,6 +386,16 @@ impl<L: Side> World<L> {
         self.daemon.as_ref().unwrap().alarms().counts().get(kind).copied().unwrap_or(0)
     }
 
+    /// Waits until an alarm of a kind was raised so often since the daemon's start: that is soon after the commit that is
+    /// its cause.
+    pub async fn alarmed(&self, kind: &str, times: u64) {
+        let enough = || async {
+            let raised = self.alarms(kind);
+            (raised >= times).then_some(raised).ok_or_else(|| format!("{kind} × {raised}"))
+        };
+        assert_eq!(self.until(enough).await, times, "{kind}");
+    }
+
     pub fn store(&self) -> Arc<dyn Store> {
         self.daemon.as_ref().map(Daemon::store).or_else(|| self.looking.clone()).unwrap()
     }
