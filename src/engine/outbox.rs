@@ -105,7 +105,8 @@ impl Courier {
         let mut part = Part::new("outbox", self.owner.clone(), self.lease);
         let mut offers: JoinSet<String> = JoinSet::new();
         let mut hurried = false;
-        // Lanes whose messages were on their way out when there was a hurry: whether they were in time is not known.
+        // Lanes whose messages were on their way out when there was a hurry: whether they were in time is not known, so that
+        // there is another one when all of these have come to their end.
         let mut hurried_past: BTreeSet<String> = BTreeSet::new();
         // Lanes under way, with the messages that were read for each. A lane is read again only
         // when all of them were offered, so that none overtakes another.
@@ -168,7 +169,7 @@ impl Courier {
                     let more = std::iter::from_fn(|| offers.try_join_next());
                     for lane in std::iter::once(done).chain(more).flatten() {
                         busy.remove(&lane);
-                        hurried |= hurried_past.remove(&lane);
+                        hurried |= hurried_past.remove(&lane) && hurried_past.is_empty();
                     }
                 }
                 () = changed(&mut changes, Change::Outbox), if !crowded => {}
