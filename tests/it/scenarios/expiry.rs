@@ -14,15 +14,6 @@ use super::world::{Setup, World};
 /// How often the chain's height is read.
 const PERIOD: Duration = Duration::from_secs(30);
 
-async fn alarmed(world: &World, kind: &str, times: u64) {
-    world
-        .until(|| async {
-            let found = world.alarms(kind);
-            (found == times).then_some(()).ok_or_else(|| format!("{found} alarms of {kind}"))
-        })
-        .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_htlc_that_lnd_has_canceled_is_never_claimed_nor_paid_for() {
     let mut world = World::new(Setup::default()).await;
@@ -82,14 +73,14 @@ async fn a_locked_bond_near_the_height_at_which_lnd_cancels_it_is_alarmed_of_onc
     assert_eq!(world.alarms("htlc-near-expiry"), 0);
     world.lnd.node.mine(1);
     world.clock.advance(PERIOD);
-    alarmed(&world, "htlc-near-expiry", 2).await;
+    world.alarmed("htlc-near-expiry", 2).await;
     world.pass(65).await;
     world.alarmed("htlc-near-expiry", 2).await;
 
     // Nobody ruled: lnd lets go of them, and that is told once, too.
     world.lnd.node.mine(24);
     world.clock.advance(PERIOD);
-    alarmed(&world, "bond-lost", 2).await;
+    world.alarmed("bond-lost", 2).await;
     world.pass(65).await;
     assert_eq!((world.alarms("bond-lost"), world.alarms("htlc-near-expiry")), (2, 2));
     world.stop().await;

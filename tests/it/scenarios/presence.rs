@@ -127,12 +127,7 @@ async fn a_daemon_that_is_started_beside_this_one_is_alarmed_of() {
         .unwrap();
     world.seller.publish(&mostrod).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
-    world
-        .until(|| async {
-            let alarms = world.alarms("other-daemon");
-            (alarms == 1).then_some(()).ok_or_else(|| format!("{alarms} alarms"))
-        })
-        .await;
+    world.alarmed("other-daemon", 1).await;
     world.stop().await;
 }
 

@@ -12,7 +12,7 @@ use tonic_lnd::lnrpc::invoice::InvoiceState;
 use tonic_lnd::staterpc::WalletState;
 
 use super::{Access, Fate, Footprint, Side};
-use crate::scenarios::world::PATIENCE;
+use crate::contract::calls::within;
 
 /// More than any scenario lets fail.
 const ALWAYS: usize = 10;
@@ -68,8 +68,7 @@ impl Side for StandIn {
     }
 
     async fn is_held(&self, hash: [u8; 32]) {
-        let held = tokio::time::timeout(PATIENCE, self.node.wait_for_htlc(hash)).await;
-        held.unwrap_or_else(|_| panic!("the winner was sent nothing: {:#?}", self.node.ledger()));
+        within("an HTLC of the winner's", self.node.wait_for_htlc(hash)).await;
     }
 
     async fn claims(&self, hash: [u8; 32]) {
