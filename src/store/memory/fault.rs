@@ -1,26 +1,29 @@
 //! What a test lets go wrong in a call of the store.
 
-use crate::engine::store::{Commit, CommitError, StoreError};
+use crate::engine::Timestamp;
+use crate::engine::store::{Commit, CommitError, Delivery, Retirement, StoreError};
 
-/// A call of the store, as the hook is told of it.
+/// A call of the store, as the hook is told of it; see the store's method of the same name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Call<'a> {
     /// A commit.
     Commit(&'a Commit),
-    /// Taking due runs.
-    Claim,
-    /// Prolonging leases.
-    Renew,
-    /// Ending the leases of the dead.
-    ReleaseOthers,
-    /// Taking or prolonging the lease on a part.
-    Hold,
+    /// Taking due runs: owner, now, until, limit.
+    Claim(&'a str, Timestamp, Timestamp, u32),
+    /// Prolonging leases: owner, now, until.
+    Renew(&'a str, Timestamp, Timestamp),
+    /// Ending the leases of the dead: owner, now.
+    ReleaseOthers(&'a str, Timestamp),
+    /// Taking or prolonging the lease on a part: part, owner, now, until.
+    Hold(&'a str, &'a str, Timestamp, Timestamp),
     /// Making a run due.
-    Wake,
-    /// Retiring finished runs, and forgetting old messages.
-    Retire,
+    Wake(i64, Timestamp),
+    /// Retiring finished runs.
+    Retire(&'a [Retirement], Timestamp),
+    /// Forgetting old messages: before, limit.
+    ForgetMessages(Timestamp, u32),
     /// Writing down deliveries.
-    Delivered,
+    Delivered(&'a [Delivery]),
     /// Going on under another timeline.
     BeginTimeline,
     /// Any call that changes nothing.

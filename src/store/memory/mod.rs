@@ -214,11 +214,11 @@ impl Store for MemoryStore {
     }
 
     async fn claim(&self, owner: &str, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Run>, StoreError> {
-        self.write(Call::Claim, |tables| Ok(tables.claim(owner, now, until, limit))).await
+        self.write(Call::Claim(owner, now, until, limit), |tables| Ok(tables.claim(owner, now, until, limit))).await
     }
 
     async fn renew(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
-        self.write(Call::Renew, |tables| {
+        self.write(Call::Renew(owner, now, until), |tables| {
             tables.renew(owner, now, until);
             Ok(())
         })
@@ -226,7 +226,7 @@ impl Store for MemoryStore {
     }
 
     async fn release_others(&self, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
-        self.write(Call::ReleaseOthers, |tables| Ok(tables.release_others(owner, now))).await
+        self.write(Call::ReleaseOthers(owner, now), |tables| Ok(tables.release_others(owner, now))).await
     }
 
     fn alone(&self) -> bool {
@@ -235,7 +235,8 @@ impl Store for MemoryStore {
 
     async fn hold(&self, part: &str, owner: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
         let alone = self.alone();
-        self.write(Call::Hold, |tables| Ok(alone || tables.hold(part, owner, now, until))).await
+        self.write(Call::Hold(part, owner, now, until), |tables| Ok(alone || tables.hold(part, owner, now, until)))
+            .await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -243,7 +244,7 @@ impl Store for MemoryStore {
     }
 
     async fn wake(&self, run: i64, at: Timestamp) -> Result<(), StoreError> {
-        self.write(Call::Wake, |tables| {
+        self.write(Call::Wake(run, at), |tables| {
             tables.wake(run, at);
             Ok(())
         })
@@ -263,7 +264,7 @@ impl Store for MemoryStore {
     }
 
     async fn retire(&self, runs: Vec<Retirement>, at: Timestamp) -> Result<u64, StoreError> {
-        self.write(Call::Retire, |tables| Ok(tables.retire(&runs, at))).await
+        self.write(Call::Retire(&runs, at), |tables| Ok(tables.retire(&runs, at))).await
     }
 
     async fn tally(&self, open: bool) -> Result<Vec<Tally>, StoreError> {
@@ -323,7 +324,7 @@ impl Store for MemoryStore {
     }
 
     async fn delivered(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
-        self.write(Call::Delivered, |tables| {
+        self.write(Call::Delivered(&deliveries), |tables| {
             tables.delivered(&deliveries);
             Ok(())
         })
@@ -331,7 +332,7 @@ impl Store for MemoryStore {
     }
 
     async fn forget_messages(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.write(Call::Retire, |tables| Ok(tables.forget_messages(before, limit))).await
+        self.write(Call::ForgetMessages(before, limit), |tables| Ok(tables.forget_messages(before, limit))).await
     }
 
     async fn outbox_topic(&self, topic: &str) -> Result<Option<OutboxEntry>, StoreError> {

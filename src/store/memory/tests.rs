@@ -78,7 +78,7 @@ async fn after_a_crash_everything_fails_until_the_store_is_opened_again() {
 async fn any_call_can_fail() {
     let store = MemoryStore::new(TABLES);
     store.commit(starting("a")).await.unwrap();
-    store.on_call(|call| (call == Call::Claim).then_some(Fault::Unknown { applied: true }));
+    store.on_call(|call| matches!(call, Call::Claim(..)).then_some(Fault::Unknown { applied: true }));
     assert!(store.claim("owner", Timestamp(0), Timestamp(9), 1).await.is_err());
     assert_eq!(store.runs(&RunFilter::default()).await.unwrap()[0].owner.as_deref(), Some("owner"));
     store.on_call(|call| (call == Call::Read).then_some(Fault::Unavailable));

@@ -44,13 +44,13 @@ impl World {
 
     fn writing(&mut self) -> Operation {
         let (now, until) = (self.now, Timestamp(self.now.0 + LEASE));
-        let owner = self.dice.pick(&OWNERS);
+        let owner = self.dice.pick(&OWNERS).to_owned();
         match self.dice.between(1, 100) {
             1..=60 => self.commit(),
             61..=80 => Operation::Claim { owner, now, until, limit: self.dice.between(0, 4) as u32 },
             81..=85 => Operation::Renew { owner, now, until },
             86..=87 => Operation::ReleaseOthers { owner, now },
-            93..=94 => Operation::Hold { part: self.dice.pick(&["outbox", "other"]), owner, now, until },
+            93..=94 => Operation::Hold { part: self.dice.pick(&["outbox", "other"]).to_owned(), owner, now, until },
             95..=96 => self.retire(),
             97 => Operation::ForgetMessages(self.soon(), self.dice.between(0, 5) as u32),
             88..=92 => Operation::Wake { run: self.run_id(), at: self.soon() },
@@ -92,13 +92,14 @@ impl World {
 
     /// Some of the runs, whatever they are doing; now and then at another revision.
     fn retire(&mut self) -> Operation {
-        let mut runs: Vec<(RunId, i64)> = Vec::new();
+        let mut runs: Vec<(RunId, i64, String)> = Vec::new();
         for _ in 0..self.dice.between(0, 4) {
             if !self.runs.is_empty() {
                 let (run, _) = self.dice.pick(&self.runs);
                 let revision = run.revision - i64::from(self.dice.chance(10));
-                if runs.iter().all(|(known, _)| *known != run.id) {
-                    runs.push((run.id, revision));
+                if runs.iter().all(|(known, ..)| *known != run.id) {
+                    let keeps = format!("{{\"of\":\"{}\"}}", run.id);
+                    runs.push((run.id, revision, keeps));
                 }
             }
         }

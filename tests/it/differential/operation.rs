@@ -16,23 +16,23 @@ pub enum Operation {
     /// A commit; its step is of that run.
     Commit(Box<Commit>, Option<RunId>),
     Claim {
-        owner: &'static str,
+        owner: String,
         now: Timestamp,
         until: Timestamp,
         limit: u32,
     },
     Renew {
-        owner: &'static str,
+        owner: String,
         now: Timestamp,
         until: Timestamp,
     },
     ReleaseOthers {
-        owner: &'static str,
+        owner: String,
         now: Timestamp,
     },
     Hold {
-        part: &'static str,
-        owner: &'static str,
+        part: String,
+        owner: String,
         now: Timestamp,
         until: Timestamp,
     },
@@ -41,8 +41,8 @@ pub enum Operation {
         at: Timestamp,
     },
     Deliver(Vec<(String, OutboxState, Timestamp)>),
-    /// Runs, each at a revision.
-    Retire(Vec<(RunId, i64)>, Timestamp),
+    /// Runs, each at a revision and with what is kept of its state.
+    Retire(Vec<(RunId, i64, String)>, Timestamp),
     ForgetMessages(Timestamp, u32),
     NextDue,
     Run(RunId),
@@ -100,21 +100,18 @@ impl Operation {
                     Err(error) => json!(reason(&error)),
                 }
             }
-            Self::Claim { owner, now, until, limit } => runs(store.claim(owner, now, until, limit).await.unwrap()),
-            Self::Renew { owner, now, until } => json!(store.renew(owner, now, until).await.unwrap()),
-            Self::ReleaseOthers { owner, now } => json!(store.release_others(owner, now).await.unwrap()),
-            Self::Hold { part, owner, now, until } => json!(store.hold(part, owner, now, until).await.unwrap()),
+            Self::Claim { owner, now, until, limit } => runs(store.claim(&owner, now, until, limit).await.unwrap()),
+            Self::Renew { owner, now, until } => json!(store.renew(&owner, now, until).await.unwrap()),
+            Self::ReleaseOthers { owner, now } => json!(store.release_others(&owner, now).await.unwrap()),
+            Self::Hold { part, owner, now, until } => json!(store.hold(&part, &owner, now, until).await.unwrap()),
             Self::Wake { run, at } => json!(store.wake(number(&run), at).await.unwrap()),
             Self::Deliver(offers) => {
                 let delivery = |(id, state, due_at): (String, _, _)| Delivery { seq: numbers.get(&id), state, due_at };
                 json!(store.delivered(offers.into_iter().map(delivery).collect()).await.unwrap())
             }
             Self::Retire(runs, at) => {
-                let retirement = |(run, revision): (RunId, i64)| Retirement {
-                    seq: number(&run),
-                    revision,
-                    keeps: format!("{{\"of\":\"{run}\"}}"),
-                };
+                let retirement =
+                    |(run, revision, keeps): (RunId, i64, String)| Retirement { seq: number(&run), revision, keeps };
                 json!(store.retire(runs.into_iter().map(retirement).collect(), at).await.unwrap())
             }
             Self::ForgetMessages(before, limit) => json!(store.forget_messages(before, limit).await.unwrap()),

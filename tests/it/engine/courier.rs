@@ -276,7 +276,7 @@ async fn a_crash_between_offer_and_note_offers_the_same_again() {
     for applied in [true, false] {
         let post = Post::new();
         let courier = post.courier();
-        courier.store.on_call(move |call| (call == Call::Delivered).then_some(Fault::Crash { applied }));
+        courier.store.on_call(move |call| matches!(call, Call::Delivered(_)).then_some(Fault::Crash { applied }));
         post.send([message("m", "a")]).await;
         ended(courier.store.crashed()).await;
         courier.task.abort();
@@ -311,7 +311,7 @@ async fn a_crowd_of_lanes_is_offered_part_by_part() {
 async fn a_note_that_can_t_be_written_is_not_tried_without_pause() {
     let post = Post::new();
     let courier = post.courier();
-    courier.store.on_call(move |call| (call == Call::Delivered).then_some(Fault::Unavailable));
+    courier.store.on_call(move |call| matches!(call, Call::Delivered(_)).then_some(Fault::Unavailable));
     post.send([message("m", "a")]).await;
     wait_for("the offer", || post.outside.offered() == ["m"]).await;
     rest().await;

@@ -36,7 +36,7 @@ async fn a_daemon_that_can_t_keep_its_leases_is_followed_and_fenced() {
     let gate = hold_first(&scene, "report");
     let (holder, _other) = holder_and_other(&scene).await;
     wait_for("the step", || scene.world.calls("report").len() == 1).await;
-    holder.store.on_call(|call| (call == Call::Renew).then_some(Fault::Unavailable));
+    holder.store.on_call(|call| matches!(call, Call::Renew(..)).then_some(Fault::Unavailable));
     for _ in 0..LEASE.as_secs() {
         rest().await;
         assert_eq!(scene.world.calls("report").len(), 1, "the lease holds");

@@ -185,7 +185,7 @@ async fn a_clock_set_back_between_claim_and_step_re_arms_the_deadline() {
     start_with_deadline(&scene, "k").await;
     let (clock, mut set_back) = (scene.clock.clone(), false);
     daemon.store.on_call(move |call| {
-        if call == Call::Claim && clock.now() == deadline() && !set_back {
+        if matches!(call, Call::Claim(..)) && clock.now() == deadline() && !set_back {
             set_back = true;
             clock.set(Timestamp(deadline().millis() - 5_000));
         }

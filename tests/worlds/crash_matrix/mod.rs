@@ -5,9 +5,11 @@
 //! `every_step_and_outcome_is_visited` until a scenario leads through it, and is then killed at
 //! without a line being written.
 
+mod on_postgres;
 mod scenarios;
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 
 use bondflow::engine::{Clock, Definition, SystemClock};
@@ -15,14 +17,19 @@ use bondflow::payout::{bond_payout, bond_release, order_resolution, trade_payout
 
 use crate::dice::Dice;
 use crate::ports::faults::{CallFault, Fault, Port};
-use crate::ports::plan::Plan;
+use crate::ports::plan::{Happening, Plan};
 use crate::ports::world::{Ended, live};
+use on_postgres::Databases;
 use scenarios::{Scenario, scenarios};
 
-/// How often the daemon dies twice in each scenario: in `make crash-matrix`, and in the ordinary
+/// How often the daemon dies twice in each scenario: in `make crash-matrix`, there on a server, and in the ordinary
 /// run.
 const PAIRS: usize = 500;
+const PAIRS_ON_POSTGRES: usize = 50;
 const FEW_PAIRS: usize = 8;
+
+/// In the ordinary run one of so many kills of short scenarios is made on a server, too.
+const ONE_OF: usize = 97;
 
 /// A scenario with more calls of one port is left to `make crash-matrix`.
 const MANY_CALLS: u32 = 60;
@@ -65,27 +72,41 @@ fn on_all_cores<T: Sync>(work: &[T], does: impl Fn(&T) -> Option<String> + Sync)
     assert!(failed.is_empty(), "{} of {} failed; the first:\n{}", failed.len(), work.len(), failed[0]);
 }
 
+/// Lives a plan through; what is wrong beside the end that it comes to, if anything.
+type Lives<'a> = &'a (dyn Fn(&Plan) -> (Ended, Option<String>) + Sync);
+
+fn in_memory(plan: &Plan) -> (Ended, Option<String>) {
+    (live(plan), None)
+}
+
 /// Lives a scenario through with these faults; what is wrong with its end.
-fn wrong(scenario: &Scenario, what: &str, faults: &[CallFault], every_step_twice: bool) -> Option<String> {
+fn wrong(
+    lives: Lives<'_>,
+    scenario: &Scenario,
+    what: &str,
+    faults: &[CallFault],
+    every_step_twice: bool,
+) -> Option<String> {
     // Whatever was killed needs as long again.
     let plan = Plan { faults: faults.to_vec(), every_step_twice, ..scenario.plan.clone() };
-    let ended = match std::panic::catch_unwind(|| live(&plan)) {
-        Ok(ended) => ended,
-        Err(_) => return Some(format!("{}: {what}: {faults:?}: it panicked", scenario.name)),
+    let Ok((ended, differs)) = std::panic::catch_unwind(AssertUnwindSafe(|| lives(&plan))) else {
+        return Some(format!("{}: {what}: {faults:?}: it panicked", scenario.name));
     };
-    let wrong = scenario.wrong(&ended);
+    let mut wrong = scenario.wrong(&ended);
+    wrong.extend(differs);
     (!wrong.is_empty())
         .then(|| format!("{}: {what}: {faults:?}:\n{}\n{}", scenario.name, wrong.join("\n"), ended.story()))
 }
 
 /// The scenarios as they go without a fault.
-fn undisturbed() -> Vec<(Scenario, Ended)> {
+fn undisturbed(lives: Lives<'_>, scenarios: Vec<Scenario>) -> Vec<(Scenario, Ended)> {
     let mut failed = Vec::new();
-    let all = scenarios()
+    let all = scenarios
         .into_iter()
         .map(|scenario| {
-            let ended = live(&scenario.plan);
-            let wrong = scenario.wrong(&ended);
+            let (ended, differs) = lives(&scenario.plan);
+            let mut wrong = scenario.wrong(&ended);
+            wrong.extend(differs);
             if !wrong.is_empty() {
                 failed.push(format!("{}:\n{}\n{}", scenario.name, wrong.join("\n"), ended.story()));
             }
@@ -98,7 +119,7 @@ fn undisturbed() -> Vec<(Scenario, Ended)> {
 
 #[test]
 fn every_scenario_ends_as_it_must_and_the_same_each_time() {
-    for (scenario, ended) in undisturbed() {
+    for (scenario, ended) in undisturbed(&in_memory, scenarios()) {
         let begun = SystemClock.now();
         assert_eq!(live(&scenario.plan).digest(), ended.digest(), "{}", scenario.name);
         let took = begun.until(SystemClock.now()).as_millis();
@@ -128,7 +149,7 @@ const UNVISITED: [(&str, &str, &str, &str); 3] = [
 #[test]
 #[ignore = "takes minutes: make crash-matrix"]
 fn every_step_and_outcome_is_visited() {
-    let all = undisturbed();
+    let all = undisturbed(&in_memory, scenarios());
     let visited = Mutex::new(all.iter().flat_map(|(_, ended)| ended.visited()).collect::<BTreeSet<_>>());
     let mut work = Vec::new();
     for fault in [Fault::DiesAfter, Fault::LostBefore, Fault::Late(60_000)] {
@@ -183,28 +204,30 @@ fn of_length(short: bool) -> Vec<(Scenario, Ended)> {
     let is_short = |ended: &Ended| {
         [Port::Commit, Port::Lnd, Port::Relay].iter().all(|port| ended.faults.calls(*port) <= MANY_CALLS)
     };
-    undisturbed().into_iter().filter(|(_, ended)| is_short(ended) == short).collect()
+    undisturbed(&in_memory, scenarios()).into_iter().filter(|(_, ended)| is_short(ended) == short).collect()
 }
 
 #[test]
 fn killed_at_each_commit_and_at_each_effect_everything_ends_the_same() {
-    killed_everywhere(&of_length(true));
+    killed_everywhere(&in_memory, &of_length(true), 1);
 }
 
 #[test]
 #[ignore = "takes minutes: make crash-matrix"]
 fn killed_at_each_commit_and_at_each_effect_of_the_long_ones_everything_ends_the_same() {
-    killed_everywhere(&of_length(false));
+    killed_everywhere(&in_memory, &of_length(false), 1);
 }
 
-fn killed_everywhere(all: &[(Scenario, Ended)]) {
+/// One of so many ways to kill each of them.
+fn killed_everywhere(lives: Lives<'_>, all: &[(Scenario, Ended)], one_of: usize) {
     let mut work = Vec::new();
     for (scenario, ended) in all {
         for (what, port, fault) in MODES {
             work.extend((0..ended.faults.calls(port)).map(|at| (scenario, what, CallFault { port, at, fault })));
         }
     }
-    on_all_cores(&work, |(scenario, what, fault)| wrong(scenario, what, &[*fault], false));
+    let work: Vec<_> = work.into_iter().step_by(one_of).collect();
+    on_all_cores(&work, |(scenario, what, fault)| wrong(lives, scenario, what, &[*fault], false));
     let commits: u32 = all.iter().map(|(_, ended)| ended.faults.calls(Port::Commit)).sum();
     println!(
         "crash matrix: {} scenarios × {commits} commits in all × {} modes: {} worlds",
@@ -216,10 +239,14 @@ fn killed_everywhere(all: &[(Scenario, Ended)]) {
 
 #[test]
 fn with_every_step_run_twice_everything_ends_the_same() {
-    on_all_cores(&scenarios(), |scenario| wrong(scenario, "every step twice", &[], true));
+    every_step_twice(&in_memory, &scenarios());
 }
 
-fn pairs(all: &[(Scenario, Ended)], each: usize) {
+fn every_step_twice(lives: Lives<'_>, scenarios: &[Scenario]) {
+    on_all_cores(scenarios, |scenario| wrong(lives, scenario, "every step twice", &[], true));
+}
+
+fn pairs(lives: Lives<'_>, all: &[(Scenario, Ended)], each: usize) {
     let mut work = Vec::new();
     for (at, (scenario, ended)) in all.iter().enumerate() {
         let mut dice = Dice::new(at as u64);
@@ -232,17 +259,45 @@ fn pairs(all: &[(Scenario, Ended)], each: usize) {
             work.push((scenario, [fault(), fault()]));
         }
     }
-    on_all_cores(&work, |(scenario, faults)| wrong(scenario, "two faults", faults, false));
+    on_all_cores(&work, |(scenario, faults)| wrong(lives, scenario, "two faults", faults, false));
     println!("crash matrix: {} pairs of faults in {} scenarios", work.len(), all.len());
 }
 
 #[test]
 fn killed_twice_everything_ends_the_same() {
-    pairs(&of_length(true), FEW_PAIRS);
+    pairs(&in_memory, &of_length(true), FEW_PAIRS);
 }
 
 #[test]
 #[ignore = "takes minutes: make crash-matrix"]
 fn killed_twice_in_very_many_ways_everything_ends_the_same() {
-    pairs(&undisturbed(), PAIRS);
+    pairs(&in_memory, &undisturbed(&in_memory, scenarios()), PAIRS);
+}
+
+/// The calls that are killed at are counted in memory, where a daemon is alone: that some of them may be missing where
+/// others may come is as good.
+#[cfg_attr(not(postgres), ignore = "PostgreSQL is not installed")]
+#[test]
+fn on_postgres_a_share_of_it_is_the_same() {
+    let databases = Databases::default();
+    let mut all = of_length(true);
+    all.retain(|(scenario, _)| !puts_back(scenario));
+    killed_everywhere(&|plan| databases.live(plan), &all, ONE_OF);
+}
+
+#[test]
+#[ignore = "takes minutes: make crash-matrix"]
+fn on_postgres_all_of_it_is_the_same() {
+    let databases = Databases::default();
+    let lives = |plan: &Plan| databases.live(plan);
+    let of_server = || scenarios().into_iter().filter(|scenario| !puts_back(scenario)).collect::<Vec<_>>();
+    let all = undisturbed(&lives, of_server());
+    killed_everywhere(&lives, &all, 1);
+    every_step_twice(&lives, &of_server());
+    pairs(&lives, &all, PAIRS_ON_POSTGRES);
+}
+
+/// Whether an old copy of the database is put back, which is no call of the store.
+fn puts_back(scenario: &Scenario) -> bool {
+    scenario.plan.happenings.iter().any(|(_, happening)| *happening == Happening::PutBack)
 }

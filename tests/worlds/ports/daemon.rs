@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::faults::{Fault, Faults, Life, Port};
+use super::journal::Journal;
 use super::lnd::Lnd;
 use super::relays::{PlainSealer, Relays};
 use super::restored::PutBack;
@@ -33,6 +34,7 @@ const LEASE: Duration = Duration::from_secs(60);
 pub struct Outside {
     pub time: Time,
     pub store: Arc<MemoryStore>,
+    pub journal: Journal,
     pub lnd: Lnd,
     pub relays: Relays,
     pub sealer: PlainSealer,
@@ -107,29 +109,11 @@ impl Daemon {
 /// The store as one daemon sees it.
 fn store(outside: &Outside, life: &Life) -> MemoryStore {
     let store = outside.store.reopen();
-    let (faults, dies) = (outside.faults.clone(), life.clone());
+    let (faults, journal, dies) = (outside.faults.clone(), outside.journal.clone(), life.clone());
     store.on_call(move |call| {
-        let port = if matches!(call, Call::Commit(_)) { Port::Commit } else { Port::Store };
-        if let Call::Commit(commit) = call {
-            let step = commit.step.as_ref().map(|step| (step.seq, step.revision));
-            if faults.refuses(|| format!("{step:?} {:?}", commit.inbox)) {
-                return Some(memory::Fault::Unavailable);
-            }
-        }
-        let fault = faults.next(port)?;
-        Some(match fault {
-            Fault::Refused | Fault::Late(_) => memory::Fault::Unavailable,
-            Fault::LostBefore => memory::Fault::Unknown { applied: false },
-            Fault::LostAfter => memory::Fault::Unknown { applied: true },
-            Fault::DiesBefore | Fault::DiesAfter => {
-                dies.die();
-                memory::Fault::Crash { applied: fault == Fault::DiesAfter }
-            }
-            Fault::Freezes(millis) => {
-                dies.freeze(millis);
-                return None;
-            }
-        })
+        let fault = goes_wrong(call, &faults, &dies);
+        journal.keep(call, fault);
+        fault
     });
     let life = life.clone();
     store.paced_by(move || {
@@ -137,6 +121,31 @@ fn store(outside: &Outside, life: &Life) -> MemoryStore {
         Box::pin(async move { life.go_on().await })
     });
     store
+}
+
+/// What goes wrong in a call of the store.
+fn goes_wrong(call: Call<'_>, faults: &Faults, life: &Life) -> Option<memory::Fault> {
+    let port = if matches!(call, Call::Commit(_)) { Port::Commit } else { Port::Store };
+    if let Call::Commit(commit) = call {
+        let step = commit.step.as_ref().map(|step| (step.seq, step.revision));
+        if faults.refuses(|| format!("{step:?} {:?}", commit.inbox)) {
+            return Some(memory::Fault::Unavailable);
+        }
+    }
+    let fault = faults.next(port)?;
+    Some(match fault {
+        Fault::Refused | Fault::Late(_) => memory::Fault::Unavailable,
+        Fault::LostBefore => memory::Fault::Unknown { applied: false },
+        Fault::LostAfter => memory::Fault::Unknown { applied: true },
+        Fault::DiesBefore | Fault::DiesAfter => {
+            life.die();
+            memory::Fault::Crash { applied: fault == Fault::DiesAfter }
+        }
+        Fault::Freezes(millis) => {
+            life.freeze(millis);
+            return None;
+        }
+    })
 }
 
 /// All other ports of one daemon.

@@ -10,6 +10,7 @@ mod clients;
 mod daemon;
 pub mod faults;
 mod invoices;
+pub mod journal;
 #[allow(dead_code, reason = "the contract asks for more of it")]
 pub mod lnd;
 pub mod people;

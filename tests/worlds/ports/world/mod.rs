@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::clients::Clients;
 use super::daemon::{Daemon, Outside};
 use super::faults::{Faults, Life, Port};
+use super::journal::Journal;
 use super::lnd::Lnd;
 use super::people;
 use super::plan::{Answer, Happening, Plan, TermsPlan, With};
@@ -82,18 +83,29 @@ struct World<'a> {
 
 /// Lives a plan through.
 pub fn live(plan: &Plan) -> Ended {
+    live_on(plan, MemoryStore::new(TABLES), &Journal::default())
+}
+
+/// Lives a plan through on that database, and has what is written to it kept there.
+pub fn live_on(plan: &Plan, store: MemoryStore, journal: &Journal) -> Ended {
     let (runtime, rest) = Rest::runtime();
-    runtime.block_on(async { World::new(plan, rest).live().await })
+    runtime.block_on(async { World::new(plan, rest, store, journal.clone()).live().await })
 }
 
 impl<'a> World<'a> {
-    fn new(plan: &'a Plan, rest: Rest) -> Self {
+    fn new(plan: &'a Plan, rest: Rest, store: MemoryStore, journal: Journal) -> Self {
+        let people = journal.clone();
+        store.on_call(move |call| {
+            people.keep(call, None);
+            None
+        });
         let time = Time::new();
         let lnd = Lnd::new(&time);
         lnd.set_skew(plan.skew);
         let outside = Outside {
             time: time.clone(),
-            store: Arc::new(MemoryStore::new(TABLES)),
+            store: Arc::new(store),
+            journal,
             relays: Relays::new(plan.relays.max(1) as usize),
             sealer: PlainSealer::default(),
             faults: Faults::of(&plan.faults, plan.every_step_twice),
