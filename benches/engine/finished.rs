@@ -45,8 +45,8 @@ const FINISH_POSTGRES: [&str; 3] = [
             5, 2, 1, 1, 1700000000000 + n, 1700000000000 + n
      FROM generate_series(1, $1::bigint) AS n",
     "INSERT INTO history (run, revision, step, attempt, outcome, target, status, at)
-     SELECT seq, step, 'deliver', 0, 'delivered', 'bill', 'running', created_at
-     FROM runs CROSS JOIN generate_series(1, 5) AS step WHERE seq <= $1",
+     SELECT seq, nth, 'deliver', 0, 'delivered', 'bill', 'running', created_at
+     FROM runs CROSS JOIN generate_series(1, 5) AS nth WHERE seq <= $1",
     "INSERT INTO signals (run, number, name, payload, dedup, at, taken)
      SELECT seq, 1, 'fetched', '{\"by\":\"courier\"}', 'fetched', created_at, 3 FROM runs WHERE seq <= $1",
 ];

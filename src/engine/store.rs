@@ -455,7 +455,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Retires runs: their histories and mailboxes are removed, and their states replaced. A run that
     /// is not finished at that revision, is leased or has been asked something stays as it is. Their
-    /// ids and keys stay taken. Tells how many were retired.
+    /// ids and keys stay taken, and no token that was given out before fits them any more. Tells how many were retired.
     async fn retire(&self, runs: Vec<Retirement>, at: Timestamp) -> Result<u64, StoreError>;
 
     /// All runs counted that are not retired, or the open ones alone, ordered by workflow, status's name and step.

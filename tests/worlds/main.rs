@@ -18,3 +18,7 @@ mod simulation;
 #[allow(dead_code, reason = "the conformance suite reads files as well")]
 #[path = "../it/conformance/subject/tables.rs"]
 mod tables;
+
+/// As in the daemon; worlds are lived faster for it by a fifth.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

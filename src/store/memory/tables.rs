@@ -290,6 +290,7 @@ impl Tables {
             let Some(run) = found.filter(idle) else { continue };
             run.state.clone_from(keeps);
             run.retired_at = Some(at);
+            run.token += 1;
             self.history.retain(|(of, _)| of != seq);
             self.signals.retain(|(of, _)| of != seq);
             retired += 1;

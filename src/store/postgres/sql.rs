@@ -265,7 +265,7 @@ WITH locked AS MATERIALIZED (
   WHERE seq = ANY(ARRAY(SELECT (new ->> 0)::bigint FROM json_array_elements($1::json) AS new))
   ORDER BY seq FOR NO KEY UPDATE
 ), retired AS (
-  UPDATE runs SET state = new ->> 2, retired_at = $2
+  UPDATE runs SET state = new ->> 2, retired_at = $2, token = token + 1
   FROM json_array_elements($1::json) AS new, locked
   WHERE runs.seq = (new ->> 0)::bigint AND runs.seq = locked.number AND runs.revision = (new ->> 1)::bigint
     AND runs.retired_at IS NULL AND runs.owner IS NULL AND runs.due_at IS NULL AND NOT (runs.",

@@ -175,7 +175,7 @@ UPDATE runs SET due_at = ? WHERE seq = ? AND owner IS NULL AND (due_at IS NULL O
 /// Of `[seq, revision, keeps]`.
 pub(super) const RETIRE: &str = concat!(
     "
-UPDATE runs SET state = new.value ->> 2, retired_at = ?
+UPDATE runs SET state = new.value ->> 2, retired_at = ?, token = token + 1
 FROM jsonb_each(?) AS new
 WHERE runs.seq = new.value ->> 0 AND runs.revision = new.value ->> 1
   AND runs.retired_at IS NULL AND runs.owner IS NULL AND runs.due_at IS NULL AND NOT (runs.",

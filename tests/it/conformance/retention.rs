@@ -1,6 +1,6 @@
 //! A finished run leaves a tombstone: its key is never free again.
 
-use bondflow::engine::store::{Guard, Lease, Retirement, StepCommit};
+use bondflow::engine::store::{CommitError, Guard, Lease, Retirement, StepCommit};
 use bondflow::engine::{Run, RunFilter, Status, Store};
 
 use super::StoreUnderTest;
@@ -53,7 +53,8 @@ pub async fn a_retired_run_leaves_its_name_and_its_end<S: StoreUnderTest>() {
     assert_eq!(retire(store, &ended, 9).await, 1);
 
     let left = read(store, "a").await;
-    assert_eq!(left, Run { state: retirement(&ended).keeps, retired_at: Some(at(9)), ..ended.clone() });
+    let kept = retirement(&ended).keeps;
+    assert_eq!(left, Run { state: kept, retired_at: Some(at(9)), token: ended.token + 1, ..ended.clone() });
     assert_eq!(store.history(ended.seq).await.unwrap(), vec![]);
     assert_eq!(store.mailbox(ended.seq).await.unwrap(), vec![]);
     assert_eq!(store.history(other.seq).await.unwrap().len(), 1);
@@ -72,6 +73,9 @@ pub async fn the_key_of_a_retired_run_stays_taken<S: StoreUnderTest>() {
     commit(store, signaling(10, [new_signal("a", "one", "x")])).await;
     store.wake(run.seq, at(0)).await.unwrap();
     assert_eq!(store.claim(OWNER, at(99), lease_end(), 9).await.unwrap(), vec![]);
+    assert_eq!(subject.dump().await, before);
+    let late = stepping(10, step(&run, 10, Status::Running));
+    assert_eq!(refused(store, late).await, CommitError::Fenced);
     assert_eq!(subject.dump().await, before);
     let mut guarded = empty(11);
     guarded.guards.push(Guard::NoRun { run: id("a") });

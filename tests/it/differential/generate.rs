@@ -234,6 +234,8 @@ impl World {
             Status::Completed,
             Status::Failed,
         ]);
+        // What is retired has ended for good: of it the engine writes no other status.
+        let status = if run.retired_at.is_some() { run.status } else { status };
         let keep = !status.is_final() && dice.chance(35);
         let step = dice.pick(&STEPS).to_owned();
         let step = StepCommit {

@@ -14,7 +14,7 @@ use bondflow::payout::tables::PAYMENTS;
 use super::super::daemon::Daemon;
 use super::super::lnd::Serving;
 use super::super::people;
-use super::super::plan::{Answer, Happening, Way};
+use super::super::plan::{Answer, Happening, TermsPlan, Way};
 use super::super::restored::PutBack;
 use super::super::time::START;
 use super::operator::is_unwitnessed;
@@ -127,7 +127,7 @@ impl World<'_> {
                 let to = Timestamp((self.now().millis() + by).max(START.millis()));
                 self.outside.time.set(to);
             }
-            Happening::Reload(terms) => drop(self.outside.terms.send_replace(Arc::new(people::terms(&terms)))),
+            Happening::Reload(terms) => self.reload(terms),
             Happening::Operator(order, which, command, forced) => self.operate(order, which, command, forced).await,
             Happening::Liar(order) => {
                 let plan = &self.plan.orders[order];
@@ -145,6 +145,15 @@ impl World<'_> {
                 self.after(Duration::ZERO, Act::Say(ruling, 1));
             }
         }
+    }
+
+    /// A ruling that a database has forgotten is made anew, of the share of that day: whoever may have to put an old copy
+    /// back leaves the share as it is.
+    fn reload(&mut self, mut terms: TermsPlan) {
+        if self.plan.happenings.iter().any(|(_, happening)| *happening == Happening::PutBack) {
+            terms.share_millionths = self.plan.terms.share_millionths;
+        }
+        self.outside.terms.send_replace(Arc::new(people::terms(&terms)));
     }
 
     async fn wipe(&mut self) {

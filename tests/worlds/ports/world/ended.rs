@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::super::faults::{Faults, Port};
 use super::super::lnd::{Ledger, Own};
 use super::super::people;
+use super::super::plan::Happening;
 use super::super::relays::opened;
 use super::super::time::START;
 use super::{World, order_of};
@@ -88,7 +89,10 @@ impl World<'_> {
             // because a debt is left over that nobody takes any more.
             Status::Paused => {
                 let odd_bonds = order.is_some_and(|order| order.bonds.iter().any(|own| *own != Some(Own::Accepted)));
-                let odd_escrow = order.is_some_and(|order| order.escrow != Some(Own::Accepted));
+                let turned = |(_, happening): &(_, Happening)| matches!(happening, Happening::RulesAgain(_, true));
+                let odd_escrow = order.is_some_and(|order| order.escrow != Some(Own::Accepted))
+                    // Of two rulings that contradict each other a database that was put back hears in any order.
+                    || self.put_back.is_some() && self.plan.happenings.iter().any(turned);
                 error.contains("the claim window is closed and the last payment failed")
                     || odd_bonds && (error.starts_with("lnd") || error.starts_with("the bond is settled"))
                     || odd_escrow && error.starts_with("ruled")

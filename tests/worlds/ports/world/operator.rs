@@ -70,15 +70,14 @@ impl World<'_> {
         }
     }
 
-    /// What lnd has forgotten only a person can end.
+    /// What lnd has forgotten only a person can end; who looks again as long as anything may still get into doubt.
     pub(super) async fn resolve_all(&mut self) {
-        let open = RunFilter { open: true, ..RunFilter::default() };
-        let open = self.outside.store.runs(&open).await.unwrap();
-        if open.iter().any(|run| !self.may_stay(run)) {
-            self.after(Duration::from_secs(3_600), Act::ResolveAll);
-        }
-        for run in open.into_iter().filter(|run| run.status == Status::InDoubt) {
+        let in_doubt = RunFilter { status: Some(Status::InDoubt), ..RunFilter::default() };
+        for run in self.outside.store.runs(&in_doubt).await.unwrap() {
             self.resolve(run.id).await;
+        }
+        if !self.is_over().await {
+            self.after(Duration::from_secs(3_600), Act::ResolveAll);
         }
     }
 }
