@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bondflow::engine::store::{
-    Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, Page, Retirement, Row, RunFilter,
+    Commit, CommitError, Delivery, Guard, OutboxEntry, OutboxState, Page, Retirement, Row, RunFilter, StoreError,
 };
 use bondflow::engine::{Run, RunId, Store, Timestamp};
 use bondflow::store::memory::Dump;
@@ -70,7 +70,11 @@ pub enum Operation {
     LastCommit,
 }
 
+/// How often a call may be refused by a store that can't write just now.
+const MOST_REFUSALS: u32 = 3;
+
 /// A store's own numbers by id; `-1` is nobody's.
+#[derive(Default)]
 pub struct Numbers(BTreeMap<String, i64>);
 
 impl Numbers {
@@ -78,7 +82,7 @@ impl Numbers {
     pub fn of(dump: &Dump) -> Self {
         let rows = dump["runs"].iter().chain(&dump["outbox"]);
         let number = |row: &serde_json::Map<String, Value>| row["seq"].as_i64().unwrap();
-        Self(rows.map(|row| (row["id"].as_str().unwrap().to_owned(), number(row))).collect())
+        rows.map(|row| (row["id"].as_str().unwrap().to_owned(), number(row))).collect()
     }
 
     fn get(&self, id: &str) -> i64 {
@@ -86,70 +90,89 @@ impl Numbers {
     }
 }
 
+impl FromIterator<(String, i64)> for Numbers {
+    fn from_iter<T: IntoIterator<Item = (String, i64)>>(numbers: T) -> Self {
+        Self(numbers.into_iter().collect())
+    }
+}
+
 impl Operation {
     /// Calls the store, and gives its answer without the store's own numbers.
+    ///
+    /// A server ends a transaction that stands still, as it may where there is too much to do: nothing was written then,
+    /// and it is asked again.
     pub async fn ask(self, store: &dyn Store, numbers: &Numbers) -> Value {
+        for _ in 0..MOST_REFUSALS {
+            if let Ok(answer) = self.clone().once(store, numbers).await {
+                return answer;
+            }
+        }
+        self.once(store, numbers).await.unwrap()
+    }
+
+    async fn once(self, store: &dyn Store, numbers: &Numbers) -> Result<Value, StoreError> {
         let number = |run: &RunId| numbers.get(&run.0);
-        match self {
+        Ok(match self {
             Self::Commit(mut commit, run) => {
                 if let (Some(step), Some(run)) = (&mut commit.step, run) {
                     step.seq = number(&run);
                 }
                 match store.commit(*commit).await {
                     Ok(committed) => json!({ "signals": committed.signals }),
+                    Err(CommitError::Unavailable(reason)) => return Err(StoreError(reason)),
                     Err(error) => json!(reason(&error)),
                 }
             }
-            Self::Claim { owner, now, until, limit } => runs(store.claim(&owner, now, until, limit).await.unwrap()),
-            Self::Renew { owner, now, until } => json!(store.renew(&owner, now, until).await.unwrap()),
-            Self::ReleaseOthers { owner, now } => json!(store.release_others(&owner, now).await.unwrap()),
-            Self::Hold { part, owner, now, until } => json!(store.hold(&part, &owner, now, until).await.unwrap()),
-            Self::Wake { run, at } => json!(store.wake(number(&run), at).await.unwrap()),
+            Self::Claim { owner, now, until, limit } => runs(store.claim(&owner, now, until, limit).await?),
+            Self::Renew { owner, now, until } => json!(store.renew(&owner, now, until).await?),
+            Self::ReleaseOthers { owner, now } => json!(store.release_others(&owner, now).await?),
+            Self::Hold { part, owner, now, until } => json!(store.hold(&part, &owner, now, until).await?),
+            Self::Wake { run, at } => json!(store.wake(number(&run), at).await?),
             Self::Deliver(offers) => {
                 let delivery = |(id, state, due_at): (String, _, _)| Delivery { seq: numbers.get(&id), state, due_at };
-                json!(store.delivered(offers.into_iter().map(delivery).collect()).await.unwrap())
+                json!(store.delivered(offers.into_iter().map(delivery).collect()).await?)
             }
             Self::Retire(runs, at) => {
                 let retirement =
                     |(run, revision, keeps): (RunId, i64, String)| Retirement { seq: number(&run), revision, keeps };
-                json!(store.retire(runs.into_iter().map(retirement).collect(), at).await.unwrap())
+                json!(store.retire(runs.into_iter().map(retirement).collect(), at).await?)
             }
-            Self::ForgetMessages(before, limit) => json!(store.forget_messages(before, limit).await.unwrap()),
-            Self::NextDue => json!(store.next_due().await.unwrap()),
-            Self::Run(id) => runs(store.run(&id).await.unwrap().into_iter().collect()),
-            Self::Runs(filter) => runs(store.runs(&filter).await.unwrap()),
-            Self::Tally(open) => json!(store.tally(open).await.unwrap()),
+            Self::ForgetMessages(before, limit) => json!(store.forget_messages(before, limit).await?),
+            Self::NextDue => json!(store.next_due().await?),
+            Self::Run(id) => runs(store.run(&id).await?.into_iter().collect()),
+            Self::Runs(filter) => runs(store.runs(&filter).await?),
+            Self::Tally(open) => json!(store.tally(open).await?),
             Self::Ended(before, after, limit) => {
-                runs(store.ended(before, after.as_ref().map_or(0, number), limit).await.unwrap())
+                runs(store.ended(before, after.as_ref().map_or(0, number), limit).await?)
             }
             Self::Pins => {
-                let mut pins = store.pins().await.unwrap();
+                let mut pins = store.pins().await?;
                 pins.sort();
                 json!(pins)
             }
-            Self::Mailbox(run) => json!(store.mailbox(number(&run)).await.unwrap()),
+            Self::Mailbox(run) => json!(store.mailbox(number(&run)).await?),
             Self::Mailboxes(run) => {
-                let mail = store.mailboxes(&[number(&run), i64::MAX]).await.unwrap();
+                let mail = store.mailboxes(&[number(&run), i64::MAX]).await?;
                 assert!(mail.iter().all(|(of, _)| *of == number(&run)));
                 json!(mail.into_iter().map(|(_, signal)| signal).collect::<Vec<_>>())
             }
-            Self::History(run) => json!(store.history(number(&run)).await.unwrap()),
-            Self::Row(table, key) => json!(store.row(table, &key).await.unwrap()),
-            Self::Rows(table, column, value) => json!(store.rows(table, column, &value).await.unwrap()),
-            Self::Page(table, page) => json!(store.page(table, &page).await.unwrap()),
-            Self::Sum(table, column, matching) => json!(store.sum(table, column, &matching).await.unwrap()),
+            Self::History(run) => json!(store.history(number(&run)).await?),
+            Self::Row(table, key) => json!(store.row(table, &key).await?),
+            Self::Rows(table, column, value) => json!(store.rows(table, column, &value).await?),
+            Self::Page(table, page) => json!(store.page(table, &page).await?),
+            Self::Sum(table, column, matching) => json!(store.sum(table, column, &matching).await?),
             Self::Newest(table, column) => {
-                json!(store.newest(table, column).await.unwrap().map(|row| row[column].clone()))
+                json!(store.newest(table, column).await?.map(|row| row[column].clone()))
             }
-            Self::Holds(guard) => json!(store.holds(&guard).await.unwrap()),
-            Self::Seen(id) => json!(store.seen(&id).await.unwrap()),
-            Self::OutboxDue(now, limit) => messages(store.outbox_due(now, limit).await.unwrap()),
-            Self::OutboxNext => json!(store.outbox_next().await.unwrap()),
-            Self::OutboxDepth => json!(store.outbox_depth().await.unwrap()),
-            Self::OutboxTopic(topic) => messages(store.outbox_topic(&topic).await.unwrap().into_iter().collect()),
-            Self::LastCommit => json!(store.last_commit().await.unwrap()),
-            Self::Outbox(id) => messages(store.outbox(&id).await.unwrap().into_iter().collect()),
-        }
+            Self::Holds(guard) => json!(store.holds(&guard).await?),
+            Self::Seen(id) => json!(store.seen(&id).await?),
+            Self::OutboxDue(now, limit) => messages(store.outbox_due(now, limit).await?),
+            Self::OutboxNext => json!(store.outbox_next().await?),
+            Self::OutboxDepth => json!(store.outbox_depth().await?),
+            Self::OutboxTopic(topic) => messages(store.outbox_topic(&topic).await?.into_iter().collect()),
+            Self::LastCommit => json!(store.last_commit().await?),
+            Self::Outbox(id) => messages(store.outbox(&id).await?.into_iter().collect()),
+        })
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A world tells that nobody has anything to do by its one thread's being idle, so that no server can be its database. But
 //! a daemon does what its store answers, and nothing else: all that reached a world's tables is asked of a server, too,
-//! through its adapter and in the same order. If it answers the same and has the same tables after each, a daemon on that
-//! server would have gone the same way.
+//! through its adapter and in the same order. If it answers the same each time and has the same tables at the end, a daemon
+//! on that server would have gone the same way.
 //!
 //! Daemons die here and never the server, so that its cluster may lie in memory.
 
@@ -41,7 +41,7 @@ impl Databases {
         let ended = live_on(plan, store, &journal);
         let free = self.0.lock().unwrap().pop();
         let mut database = free.unwrap_or_else(Database::open);
-        let written = database.write(journal.take(), &ended.database.dump());
+        let written = database.write(&journal.take(), &ended.database.dump());
         self.0.lock().unwrap().push(database);
         (ended, written.err().map(|differs| format!("on PostgreSQL: {differs}")))
     }
@@ -58,34 +58,37 @@ impl Database {
         Self { store, reader, runtime, _lent: lent }
     }
 
-    /// Makes these writes on empty tables, beside an oracle that must come to that end.
-    fn write(&mut self, writes: Vec<Operation>, end: &Dump) -> Result<(), String> {
+    /// Makes these writes on empty tables, beside an oracle that must come to that end. What each answers is compared, and
+    /// the tables at the end; if they differ it is all done again, to name the write after which they do.
+    fn write(&mut self, writes: &[Operation], end: &Dump) -> Result<(), String> {
+        self.pass(writes, end, false).map_err(|differs| self.pass(writes, end, true).err().unwrap_or(differs))
+    }
+
+    fn pass(&mut self, writes: &[Operation], end: &Dump, after_each: bool) -> Result<(), String> {
         let Self { store, reader, runtime, .. } = self;
         runtime.block_on(async {
             let oracle = MemoryStore::shared(TABLES);
             let mut expected = oracle.snapshot().dump();
             // Of tables with so few rows quicker than TRUNCATE, which makes new files.
-            let clear: String = expected
-                .keys()
-                .rev()
-                .chain([&"owners".to_owned()])
-                .map(|table| format!("DELETE FROM {table};"))
-                .collect();
+            let tables = expected.keys().map(String::as_str).chain(["owners"]).rev();
+            let clear: String = tables.map(|table| format!("DELETE FROM {table};")).collect();
             sqlx::raw_sql(AssertSqlSafe(clear)).execute(&mut *reader).await.unwrap();
-            let mut found = dump_on(reader).await;
-            let last = writes.len();
+            let mut numbers = Numbers::default();
             for (at, write) in (1..).zip(writes) {
                 let answers = [
-                    write.clone().ask(store, &Numbers::of(&found)).await,
+                    write.clone().ask(store, &numbers).await,
                     write.clone().ask(&oracle, &Numbers::of(&expected)).await,
                 ];
                 let before = std::mem::replace(&mut expected, oracle.snapshot().dump());
-                if answers[0] == answers[1] && before == expected && at < last {
-                    // Two of three find nothing to do: what the server does then is seen after the next one.
-                    continue;
+                if ["runs", "outbox"].iter().any(|table| before[*table].len() != expected[*table].len()) {
+                    let all = sqlx::query_as("SELECT id, seq FROM runs UNION ALL SELECT id, seq FROM outbox");
+                    numbers = all.fetch_all(&mut *reader).await.unwrap().into_iter().collect();
                 }
-                found = dump_on(reader).await;
-                let tables = (ranked(found.clone()), ranked(expected.clone()));
+                let last = at == writes.len();
+                let tables = match after_each || last || answers[0] != answers[1] {
+                    true => (ranked(dump_on(reader).await), ranked(expected.clone())),
+                    false => Default::default(),
+                };
                 if answers[0] != answers[1] || tables.0 != tables.1 {
                     let [found, expected] = answers;
                     let tables = difference(&tables.0, &tables.1);
