@@ -227,10 +227,10 @@ UPDATE runs SET due_at = coalesce((SELECT now FROM clock) + ($4 - $3), $4) WHERE
   ORDER BY seq FOR NO KEY UPDATE)"
 );
 
-/// A part that another has, and whose lease has not run out, stays as it is.
 /// Whether somebody plays a part now: a daemon that is at work does, or waits for one that does.
 pub(super) const ATTENDED: &str = "SELECT EXISTS (SELECT 1 FROM owners
 WHERE until > floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)";
+/// A part that another has, and whose lease has not run out, stays as it is.
 pub(super) const HOLD: &str = concat!(
     "
 WITH ",
