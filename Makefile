@@ -53,9 +53,14 @@ bench-failover: needs ## How soon the runs of a daemon that dies or stalls go on
 simulate: needs ## Lives random worlds through and checks what always holds (SEEDS=100000; SEED=n: one of them, told in full)
 	@SEEDS="$(SEEDS)" SEED="$(SEED)" $(SWIFT) test --locked --quiet --test worlds -- --ignored --exact --nocapture simulation::on_demand
 
-crash-matrix: needs ## Kills the daemon at each commit and effect of each scenario, and twice in 500 ways in each; on PostgreSQL, too, there twice in 50 ways
-	@$(SWIFT) test --locked --quiet --test worlds -- --include-ignored --nocapture crash_matrix::
+ifeq ($(STORE),postgres)
+crash-matrix: needs
+	@$(SWIFT) test --locked --quiet --test worlds -- --include-ignored --nocapture crash_matrix::on_postgres
+else
+crash-matrix: needs ## Kills the daemon at each commit and effect of each scenario, and twice in 500 ways in each (STORE=postgres: asks a server the same)
+	@$(SWIFT) test --locked --quiet --test worlds -- --include-ignored --nocapture crash_matrix:: --skip on_postgres_all
 	@$(CARGO) test --locked --test it -- --include-ignored scenarios::kill_commits::on_stand_in scenarios::kill::on_stand_in
+endif
 
 differential: needs ## Random operations on all stores, answers and tables compared after each (OPS=1000000; SEED=7 for one world)
 	@$(SWIFT) test --locked --test it -- --nocapture differential

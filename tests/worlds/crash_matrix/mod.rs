@@ -286,7 +286,7 @@ fn on_postgres_a_share_of_it_is_the_same() {
 }
 
 #[test]
-#[ignore = "takes minutes: make crash-matrix"]
+#[ignore = "takes more than an hour: make crash-matrix STORE=postgres"]
 fn on_postgres_all_of_it_is_the_same() {
     let databases = Databases::default();
     let lives = |plan: &Plan| databases.live(plan);
