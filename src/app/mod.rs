@@ -29,9 +29,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::{Change, Settings};
-use crate::engine::{
-    Alarms, Clock, Commit, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp,
-};
+use crate::engine::{Alarms, Clock, CommitError, Courier, Engine, Options, Parts, Store, StoreError, Timestamp};
 use crate::import::BEGUN_FACT;
 use crate::lnd::{self, startup};
 use crate::nostr::health::{OtherDaemon, other_daemon, published};
@@ -403,7 +401,7 @@ async fn upsert_solvers(store: &dyn Store, at: Timestamp, settings: &Settings) -
         .iter()
         .map(|solver| upsert(USERS, &solver.to_hex(), json!({ "is_solver": 1, "category": 2 })))
         .collect();
-    store.commit(Commit { at, rows, ..Commit::default() }).await.map(drop)
+    facts::commit(store, at, rows).await
 }
 
 /// How far each relay has been read, by its normal name.
