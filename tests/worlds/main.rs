@@ -19,6 +19,6 @@ mod simulation;
 #[path = "../it/conformance/subject/tables.rs"]
 mod tables;
 
-/// As in the daemon; worlds are lived faster for it by a fifth.
+/// As in the daemon.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
